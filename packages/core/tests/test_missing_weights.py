@@ -79,7 +79,33 @@ def test_an_adapter_of_which_tensors_are_missing_or_named_otherwise_is_refused(b
     sentence = r"does not fit .*base_model\.model\.model\.layers.* are missing"
     with pytest.raises(ModelError, match=sentence) as caught:
         load_with_adapter(resolved, "float32")
-    assert ("it is for another base" in str(caught.value)) is not half
+    assert ("It is for another base" in str(caught.value)) is not half
+
+
+def shallow(base, target):
+    """The base with its first layer alone; its file still has both."""
+    shutil.copytree(base, target)
+    config = json.loads((target / "config.json").read_text())
+    (target / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1}))
+    return target
+
+
+def test_layers_that_a_configuration_leaves_out_are_named(base, tmp_path):
+    resolved = resolve_model(str(shallow(base, tmp_path / "short")), load_host())
+    with pytest.raises(ModelError, match=r"model\.layers\.1\..* in its weight files and would be left out"):
+        load_base(resolved, "float32")
+
+
+def test_an_adapter_for_more_layers_is_refused(base, adapter, tmp_path):
+    target = shallow(base, tmp_path / "short")
+    tensors = {key: each for key, each in load_file(base / "model.safetensors").items() if ".layers.1." not in key}
+    save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    shutil.copytree(adapter, tmp_path / "deep")
+    config = json.loads((tmp_path / "deep" / "adapter_config.json").read_text())
+    moved = json.dumps(config | {"base_model_name_or_path": str(target)})
+    (tmp_path / "deep" / "adapter_config.json").write_text(moved)
+    with pytest.raises(ModelError, match=r"layers\.1\..* without a place in it\. It is for another base"):
+        load_with_adapter(resolve_model(str(tmp_path / "deep"), load_host()), "float32")
 
 
 def test_a_whole_adapter_is_loaded(base, adapter):

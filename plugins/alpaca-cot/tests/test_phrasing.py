@@ -9,6 +9,7 @@ import pytest
 from camelid_alpaca_cot.collection_table import load_collection
 from camelid_alpaca_cot.cot import cot_datasets, read_set
 from camelid_alpaca_cot.phrasings import cot_set_name, phrasing_index, phrasings
+from camelid_core.datasets.noted_records import notes_of
 from camelid_core.readers import Faults, read
 from camelid_core.writers import write_alpaca
 from hypothesis import given
@@ -102,9 +103,10 @@ def test_line_breaks_of_the_originals_json_are_put_right_too_and_latex_stays(tmp
     texts = ["Where?\\n- here\\n- there", "Is $a \\neq b$?", "Who?"]
     place.write_text(json.dumps([{"instruction": text, "input": "", "output": "x"} for text in texts]))
     (dataset,) = [each for each in cot_datasets(load_collection()) if each.name == "cot-ecqa"]
-    asked = [record.messages[0].content for record in dataset.load("train", None)]
+    records = dataset.load("train", None)
+    asked = [record.messages[0].content for record in records]
     assert asked == ["Where?\n- here\n- there", *texts[1:]]
-    assert dataset.notes() == ["1 row had literal \\n un-escaped"]
+    assert notes_of(records) == ["1 row had literal \\n un-escaped"]
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,11 @@ all the same. Knows that file. Loads no model.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from camelid_core.config import validate
+from camelid_core.json_files import object_in
 from camelid_core.models.resolved_model import ResolvedModel
 
 from .engine import Sampling
@@ -50,7 +49,7 @@ def recommended_sampling(resolved: ResolvedModel) -> Sampling:
     Raises:
         ConfigError: a value that is not valid.
     """
-    config = read_json(resolved.base / FILE)
+    config = object_in(resolved.base / FILE)
     sampled = {"temperature": 1.0} if config.get("do_sample") else {}
     keys = (*_PENALTIES, *_SAMPLED) if sampled else _PENALTIES
     given = {key: config[key] for key in keys if config.get(key) is not None}
@@ -59,19 +58,10 @@ def recommended_sampling(resolved: ResolvedModel) -> Sampling:
 
 def unused_settings(resolved: ResolvedModel) -> str:
     """A sentence that names the settings of the file which answers here do not follow; empty without any."""
-    config = read_json(resolved.base / FILE)
+    config = object_in(resolved.base / FILE)
     unused = [
         f"{name} {config[name]!r}"
         for name, off in _OFF.items()
         if config.get(name) is not None and config[name] not in off
     ]
     return f"{FILE} of {resolved.name!r} has what answers here do not follow: {', '.join(unused)}." if unused else ""
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in the file; empty where there is none."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}

@@ -12,6 +12,7 @@ from functools import cached_property
 
 from camelid_core.artefacts import TemplateContract
 from camelid_core.errors import MissingPackage, ModelError, UnknownName, UsageError
+from camelid_core.json_files import object_in
 from camelid_core.models.gguf import is_gguf
 from camelid_core.models.loading import load_tokenizer
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
@@ -27,7 +28,7 @@ from .config import DEFAULT_ENGINE, EngineConfig
 from .engine import CannotShare, Engine, PromptTooLong, Report, Sampling
 from .engine_pool import EnginePool
 from .engine_spec import ChosenEngine, parse_engine_spec
-from .generation_config import FILE, read_json, recommended_sampling, unused_settings
+from .generation_config import FILE, recommended_sampling, unused_settings
 
 
 @dataclass(frozen=True)
@@ -319,7 +320,7 @@ def _check_template(resolved: ResolvedModel, encoder: Encoder) -> None:
 
 def _stops(resolved: ResolvedModel, encoder: Encoder) -> tuple[frozenset[int], tuple[str, ...]]:
     """Token ids that end an answer: of the model, the tokenizer and the template; and the template's stop texts."""
-    configs = (read_json(resolved.base / FILE), resolved.config)
+    configs = (object_in(resolved.base / FILE), resolved.config)
     eos = [config.get("eos_token_id") for config in configs]
     ids = {*encoder.stop_ids, *(token for each in eos for token in (each if isinstance(each, list) else [each]))}
     texts = tuple(stop for stop in encoder.template.stops if stop not in encoder.special)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from camelid_core.artefacts import effective_licence
 from camelid_core.datasets.dataset import Dataset, DownloadProgress, Split
-from camelid_core.datasets.files import noted
+from camelid_core.datasets.files import file_dataset
+from camelid_core.datasets.noted_records import first_of, joined, noted
 from camelid_core.records import Record
 
 if TYPE_CHECKING:
@@ -84,7 +84,6 @@ def _records(row: CollectionRow, faults: Faults, limit: int | None) -> Iterator[
 
 
 def _dataset(row: CollectionRow, all_rows: CollectionTable) -> Dataset:
-    load, notes = noted(partial(_records, row))
     later = row.later
     lang = row.lang or str(later.get("lang", ""))
     kind, made_by = (getattr(row, key) or str(later.get(key, "")) for key in ("type", "src"))
@@ -96,8 +95,7 @@ def _dataset(row: CollectionRow, all_rows: CollectionTable) -> Dataset:
         languages=tuple(_LANGUAGES[tag] for tag in lang.split("/") if tag),
         rows=row.nums,
         later_rows=int(later.get("nums", 0)),
-        load=load,
-        notes=notes,
+        load=noted(partial(_records, row)),
         missing=partial(missing_files, row),
         tags=tuple(tag for tag, holds in _tags(row, made_by) if holds),
         source=row.upstream,
@@ -138,7 +136,7 @@ def _whole_cot(dataset: Dataset, nine: list[Dataset]) -> Dataset:
 
     def load(split: Split, limit: int | None) -> Iterator[Record]:
         here = dataset.missing() == "" or any(part.missing() for part in nine)
-        return dataset.load(split, limit) if here or split == "heldout" else islice(merged(nine), limit)
+        return dataset.load(split, limit) if here or split == "heldout" else first_of(merged(nine), limit)
 
     return replace(dataset, missing=missing, load=load)
 
@@ -158,13 +156,12 @@ def _mixed(mix: MixtureEntry, rows: Mapping[str, Dataset], licence: str) -> Data
         return "" if merged() else "\n".join(text for part in parts if (text := part.missing()))
 
     def load(split: Split, limit: int | None) -> Iterator[Record]:
-        from camelid_core.readers import read
-
         if split == "heldout":
             return iter(())
         path = merged()
-        whole = read(path) if path else chain.from_iterable(part.load("train", limit) for part in parts)
-        return islice(whole, limit)
+        if path:
+            return file_dataset(path).load("train", limit)
+        return first_of(joined((part.name, part.load("train", limit)) for part in parts), limit)
 
     return Dataset(
         name=mix.name,

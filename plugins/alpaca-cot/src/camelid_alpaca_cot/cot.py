@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from camelid_core.datasets.dataset import Dataset
-from camelid_core.datasets.files import noted
+from camelid_core.datasets.noted_records import NotedRecords, noted, notes_by_name
 from camelid_core.errors import DataError
 from camelid_core.records import Record
 
@@ -62,15 +62,21 @@ def read_set(path: Path, seed: int = 0, keep_escapes: bool = False, faults: Faul
     return read(path, FLAN_READER, faults=faults, seed=seed, keep_escapes=keep_escapes)
 
 
-def merged(nine: list[Dataset]) -> Iterator[Record]:
+def merged(nine: list[Dataset]) -> NotedRecords:
     """All nine, one after the other.
 
     Raises:
         DataError: at the end, if there were more or fewer rows than the sets are known to have.
     """
+    begun: list[tuple[str, Iterator[Record]]] = []
+    return NotedRecords(_merged(nine, begun), lambda: notes_by_name(begun))
+
+
+def _merged(nine: list[Dataset], begun: list[tuple[str, Iterator[Record]]]) -> Iterator[Record]:
     counts: dict[str, int] = {}
     for dataset in nine:
-        for record in dataset.load("train", None):
+        begun.append((dataset.name, dataset.load("train", None)))
+        for record in begun[-1][1]:
             counts[dataset.name] = counts.get(dataset.name, 0) + 1
             yield record
     wrong = [
@@ -86,7 +92,6 @@ def merged(nine: list[Dataset]) -> Iterator[Record]:
 def _dataset(part: CotSet, table: CollectionTable) -> Dataset:
     row = origin(part, table)
 
-    load, notes = noted(lambda faults, _: _records(part, table, faults))
     return Dataset(
         name=row.name,
         title=part.name,
@@ -94,7 +99,7 @@ def _dataset(part: CotSet, table: CollectionTable) -> Dataset:
         licence=part.licence,
         languages=("en",),
         rows=part.nums,
-        load=load,
+        load=noted(lambda faults, _: _records(part, table, faults)),
         missing=partial(_missing, part, table),
         tags=("cot",),
         source="https://github.com/google-research/FLAN",
@@ -107,7 +112,6 @@ def _dataset(part: CotSet, table: CollectionTable) -> Dataset:
         citation="\n\n".join(table.citations[key].strip() for key in ("alpaca-cot", "flan")),
         fetch=fetcher(row),
         facts=partial(_facts, part, table),
-        notes=notes,
     )
 
 

@@ -5,7 +5,6 @@ Knows directories and file names. Never uses the network, so that listings can c
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from camelid_core import paths
+from camelid_core.json_files import object_in
 
 from .collection_table import CollectionRow, load_collection
 
@@ -116,11 +116,7 @@ def fetch_log_path(row: CollectionRow) -> Path:
 def fetch_log(row: CollectionRow) -> dict[str, Any]:
     """The fetch log: `repo`, `revision`, `commit`, `files` (path in the mirror → digest), and of those
     the ones that are `here` as they should be."""
-    try:
-        values = json.loads(fetch_log_path(row).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
+    return object_in(fetch_log_path(row))
 
 
 def instructions(row: CollectionRow) -> str:

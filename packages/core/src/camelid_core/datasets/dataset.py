@@ -5,7 +5,7 @@ Knows names, splits and files. Knows nothing of templates or tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -31,8 +31,7 @@ class Dataset:
     `title` is the name its makers write, `collection` the list it is part of, and `later_rows` a newer count
     than the one that list was published with. `fetch(revision, progress)` brings the files onto this machine
     and returns where they are; `facts()` are more details of the set, by name. Neither `missing`
-    nor `facts` ever uses the network. `notes()` are sentences on what reading changed or left unused, in the rows
-    that the newest `load` has given out.
+    nor `facts` ever uses the network.
     """
 
     name: str
@@ -57,7 +56,6 @@ class Dataset:
     later_rows: int = 0
     fetch: FetchFiles | None = field(default=None, repr=False)
     facts: Callable[[], Mapping[str, str]] = field(default=dict, repr=False)
-    notes: Callable[[], Sequence[str]] = field(default=tuple, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

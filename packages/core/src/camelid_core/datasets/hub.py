@@ -17,7 +17,7 @@ from camelid_core.paths import HUB_PREFIX
 from camelid_core.records import Record
 
 from .dataset import Dataset
-from .files import noted
+from .noted_records import noted
 
 if TYPE_CHECKING:
     from camelid_core.readers import Faults
@@ -55,18 +55,16 @@ def hub_dataset(text: str) -> Dataset:
     """
     name = HubDatasetName.parse(text)
 
-    load, notes = noted(lambda faults, _: records(_stream_rows(name), text, faults))
     return Dataset(
         name=text,
         help=f"{name.repo} of the Hub, streamed.",
         licence="unknown",
         languages=(),
         rows=0,
-        load=load,
+        load=noted(lambda faults, _: records(_stream_rows(name), text, faults)),
         source=text,
         url=f"https://huggingface.co/datasets/{name.repo}",
         missing=lambda: "" if find_spec("datasets") else _PACKAGE_MISSING,
-        notes=notes,
     )
 
 

@@ -23,7 +23,8 @@ from camelid_core.records import Record
 from camelid_core.writers import write
 
 from .dataset import Dataset
-from .files import file_dataset, noted
+from .files import file_dataset
+from .noted_records import noted
 
 ROWS = "records.jsonl"
 ABOUT = "about.json"
@@ -190,15 +191,13 @@ def _dataset(path: Path) -> Dataset | None:
     if description is None:
         return None
 
-    load, notes = noted(lambda faults, _: read(path / ROWS, "messages", faults=faults), any_split=True)
     return Dataset(
         name=path.name,
         help=description.help or f"Added from {description.source or description.parent or 'a file'}.",
         licence=description.licence,
         languages=description.languages,
         rows=description.rows,
-        load=load,
+        load=noted(lambda faults, _: read(path / ROWS, "messages", faults=faults), any_split=True),
         tags=("added",),
         source=description.source or description.parent,
-        notes=notes,
     )

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from camelid_core.datasets.dataset import Dataset
+from camelid_core.datasets.noted_records import notes_of
 from camelid_core.datasets.sources import open_dataset, parse_sources
 from camelid_core.errors import DataError
 from camelid_core.quality.row_filter import RowAccount, RowFilter
@@ -55,7 +56,6 @@ def mix(
     selection = HeldOutSelection(heldout - len(held), seed, row_filter.normalise)
     for number, part in enumerate(parts):
         _filter_source(part, number, row_filter, selection, excluded, progress)
-        part.account.notes = list(part.dataset.notes())
     chosen = selection.result()
     for number, row in chosen.places:
         _hold_out(parts[number], row)
@@ -98,7 +98,8 @@ def _filter_source(
     part.mask = bytearray()
     row_filter.start_source(name)
     own = bool(dataset.heldout_rows)
-    for row, record in enumerate(dataset.load("train", None)):
+    records = dataset.load("train", None)
+    for row, record in enumerate(records):
         if progress is not None and row % _EVERY == 0:
             progress(name, row, dataset.rows)
         reason = row_filter.reason(record)
@@ -109,6 +110,7 @@ def _filter_source(
             account.dropped[reason] += 1
         elif not own:
             selection.add_row(record, number, row)
+    account.notes = notes_of(records)
     account.read = len(part.mask)
     part.size = account.kept = sum(part.mask)
     if progress is not None:

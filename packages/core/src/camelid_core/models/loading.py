@@ -7,7 +7,9 @@ whoever imports torch imports this module first.
 from __future__ import annotations
 
 import os
+import re
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +21,7 @@ from .devices import cpu_has_bf16
 from .gguf import gguf_tokenizer, is_gguf
 from .resolved_model import ResolvedModel, with_rope_parameters
 from .rope import RopeScaling
-from .vocabulary import ADAPTER_WEIGHTS, adapter_vocabulary
+from .vocabulary import ADAPTER_WEIGHTS, adapter_vocabulary, is_table
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -102,6 +104,11 @@ def load_base(resolved: ResolvedModel, dtype: Dtype = "auto", **options: Any) ->
             f"{resolved.name!r}: {_tensors(missing)} missing from its weight files, and would be random numbers. "
             "Copy the model's files again, all of them; or correct its config.json."
         )
+    if spare := _layers_beyond(found["unexpected_keys"], model):
+        raise ModelError(
+            f"{resolved.name!r}: {_tensors(spare)} in its weight files and would be left out, as its config.json has "
+            "fewer layers. Copy the model's files again, all of them; or correct its config.json."
+        )
     return model if "device_map" in options else model.to(choose_device())
 
 
@@ -158,25 +165,36 @@ def load_with_adapter(resolved: ResolvedModel, dtype: Dtype = "auto", base: Any 
         except (ValueError, TypeError, RuntimeError, KeyError) as error:
             first = " ".join(str(error).strip().splitlines()[:2])[:500]
             raise ModelError(f"adapter {resolved.name!r} does not fit {str(resolved.base)!r}: {first}") from error
-        _check_adapter_complete(adapted, resolved)
+        _check_adapter_fits(adapted, resolved.adapter_dir, resolved.name, resolved.base)
         return adapted
 
 
-def _check_adapter_complete(adapted: Any, resolved: ResolvedModel) -> None:
-    """Raise ModelError where a tensor of the adapter is missing from its file: peft leaves it as it was made."""
+def _check_adapter_fits(adapted: Any, directory: Path, name: str, base: Path) -> None:
+    """Raise ModelError where a tensor of the adapter is missing from its file, which peft leaves as it was made, or one
+    in the file has no place in the model, which peft leaves out. Tables of embeddings beside the adapter are in order.
+    """
     from peft import get_peft_model_state_dict
 
-    path = resolved.adapter_dir / ADAPTER_WEIGHTS  # type: ignore[operator]
+    path = directory / ADAPTER_WEIGHTS
     if not path.is_file():
         return
     expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
     there = set(safetensors_header(path)) - {"__metadata__"}
-    if missing := sorted(expected - there):
-        whose = "" if expected & there else f" Its file names others, such as {min(there)!r}: it is for another base."
-        raise ModelError(
-            f"adapter {resolved.name!r} does not fit {str(resolved.base)!r}: {_tensors(missing)} missing from "
-            f"{ADAPTER_WEIGHTS}.{whose}"
-        )
+    missing, spare = sorted(expected - there), sorted(key for key in there - expected if not is_table(key))
+    faults = [f"{_tensors(missing)} missing from {ADAPTER_WEIGHTS}"] if missing else []
+    faults += [f"{_tensors(spare)} without a place in it"] if spare else []
+    if faults:
+        whose = " It is for another base." if spare else ""
+        raise ModelError(f"adapter {name!r} does not fit {str(base)!r}: {'; '.join(faults)}.{whose}")
+
+
+def _layers_beyond(spare: Iterable[str], model: Any) -> list[str]:
+    """Tensors of a base's file that differ from the model's own by the number of their layer alone."""
+    own = {_LAYER_NUMBER.sub(".N.", key) for key in model.state_dict()}
+    return sorted(key for key in spare if _LAYER_NUMBER.sub(".N.", key) in own)
+
+
+_LAYER_NUMBER = re.compile(r"\.\d+\.")
 
 
 def _tensors(names: list[str]) -> str:

@@ -37,11 +37,12 @@ def adapter_vocabulary(directory: Path) -> int:
     if not path.is_file():
         return 0
     tensors = {name: value for name, value in safetensors_header(path).items() if name != "__metadata__"}
-    tables = (value["shape"] for name, value in tensors.items() if _is_table(name))
+    tables = (value["shape"] for name, value in tensors.items() if is_table(name))
     return max((int(shape[0]) for shape in tables if len(shape) == 2), default=0)
 
 
-def _is_table(name: str) -> bool:
+def is_table(name: str) -> bool:
+    """Whether a tensor of an adapter's file is a whole embedding table or head."""
     parts = name.split(".")
     return parts[-1] == "weight" and any(part in _TABLES for part in parts) and "lora_" not in name
 

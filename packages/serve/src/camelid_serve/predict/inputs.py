@@ -15,6 +15,7 @@ from typing import Any
 
 from camelid_core.artefacts import DatasetUse
 from camelid_core.datasets.dataset import Dataset
+from camelid_core.datasets.noted_records import notes_of
 from camelid_core.datasets.sources import open_dataset
 from camelid_core.errors import DataError, UsageError
 from camelid_core.integrity import sha256
@@ -142,13 +143,13 @@ def open_input(source: str, columns: str = "", gold_column: str = "") -> Predict
     """
     path = validated_path(source, "input")
     mapping = Columns.parse(columns, needs_output=False) if columns.strip() else None
+    newest: _Notes = []
     if is_existing_path(source) and path.is_file():
-        newest: list[Faults] = []
         return PredictionInput(
             path.name,
             lambda: _read_file(path, mapping, gold_column, newest),
             path=path,
-            notes=lambda: [sentence for faults in newest for sentence in faults.sentences()],
+            notes=lambda: [sentence for notes in newest for sentence in notes()],
         )
     if has_data_suffix(path) and not source.startswith(HUB_PREFIX):
         raise UsageError(f"{source!r} is no file here; give a data file or the name of a dataset.")
@@ -160,8 +161,15 @@ def open_input(source: str, columns: str = "", gold_column: str = "") -> Predict
     if missing := dataset.missing():
         raise DataError(missing)
     return PredictionInput(
-        dataset.name, lambda: _read_dataset(dataset, gold_column), dataset.licence, notes=dataset.notes
+        dataset.name,
+        lambda: _read_dataset(dataset, gold_column, newest),
+        dataset.licence,
+        notes=lambda: [sentence for notes in newest for sentence in notes()],
     )
+
+
+_Notes = list[Callable[[], Sequence[str]]]
+"""Where the notes of the newest reading of an input are kept."""
 
 
 def _with_suffixes(row: InputRow, suffixes: Sequence[str]) -> InputRow:
@@ -172,10 +180,9 @@ def _with_suffixes(row: InputRow, suffixes: Sequence[str]) -> InputRow:
     return replace(row, messages=(*earlier, replace(question, content=content)))
 
 
-def _read_file(path: Path, mapping: Columns | None, gold_column: str, newest: list[Faults]) -> Iterator[InputRow]:
-    """`newest` is where the faults of this reading are kept, for their notes."""
+def _read_file(path: Path, mapping: Columns | None, gold_column: str, newest: _Notes) -> Iterator[InputRow]:
     faults = _PendingFaults()
-    newest[:] = [faults]
+    newest[:] = [faults.sentences]
     reader = choose_reader(path, "", mapping)
     reading = ReadContext(uncompressed_name(path).stem, mapping, faults=faults)
     source = reader.rows(path, reading)
@@ -197,8 +204,9 @@ def _read_file(path: Path, mapping: Columns | None, gold_column: str, newest: li
         yield InputRow(count, {}, error=error)
 
 
-def _read_dataset(dataset: Dataset, gold_column: str) -> Iterator[InputRow]:
+def _read_dataset(dataset: Dataset, gold_column: str, newest: _Notes) -> Iterator[InputRow]:
     records = dataset.load("heldout" if dataset.heldout_rows else "train", None)
+    newest[:] = [lambda: notes_of(records)]
     for number, record in enumerate(records, 1):
         fields = _dataset_fields(record)
         yield InputRow(number, fields, record.prompt, gold=_gold(record, fields, gold_column))

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from camelid_core.json_files import object_in
 from camelid_core.models.rope import with_older_keys
 from camelid_core.tokenization.encoder import Encoder
 
@@ -21,7 +22,7 @@ def write_prompting(directory: Path, base: Path, base_config: Mapping[str, Any],
     """Write them to `directory`. `base` is the base model's directory, whose generation settings are kept."""
     encoder.tokenizer.chat_template = jinja  # the only one: a model may have brought several, by name
     encoder.tokenizer.save_pretrained(directory)
-    own = _read(directory / _GENERATION) or _read(base / _GENERATION)
+    own = object_in(directory / _GENERATION) or object_in(base / _GENERATION)
     settings = {key: value for key, value in own.items() if key != "_from_model_config"}  # transformers would redo it
     ends = _listed(settings.get("eos_token_id", base_config.get("eos_token_id")))
     ends = list(dict.fromkeys([*ends, *encoder.stop_ids]))
@@ -35,7 +36,7 @@ def write_prompting(directory: Path, base: Path, base_config: Mapping[str, Any],
 
 def write_older_rope_keys(directory: Path) -> None:
     """Name a stretched model's scaling in its `config.json` by the older keys as well."""
-    if config := _read(directory / "config.json"):
+    if config := object_in(directory / "config.json"):
         text = json.dumps(with_older_keys(config), indent=2, ensure_ascii=False)
         (directory / "config.json").write_text(text + "\n", encoding="utf-8")
 
@@ -53,11 +54,3 @@ def unstoppable_note(encoder: Encoder) -> str:
 
 def _listed(value: Any) -> list[int]:
     return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, int)]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}

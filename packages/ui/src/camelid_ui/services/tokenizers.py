@@ -6,12 +6,12 @@ compares the two). Imports neither transformers nor torch: loading those would c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from camelid_core.errors import ModelError
+from camelid_core.json_files import object_in
 from camelid_core.models.gguf import is_gguf
 from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.templates.hf_chat_template import read_chat_template
@@ -28,9 +28,9 @@ class LightTokenizer:
             self.backend_tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
         except Exception as error:  # the Rust library raises bare Exceptions
             raise ModelError(f"{str(directory / 'tokenizer.json')!r} cannot be read: {error}") from None
-        config = _read(directory / "tokenizer_config.json")
+        config = object_in(directory / "tokenizer_config.json")
         self.eos_token = _text(config.get("eos_token")) or _text(
-            _read(directory / "special_tokens_map.json").get("eos_token")
+            object_in(directory / "special_tokens_map.json").get("eos_token")
         )
         self.bos_token = _text(config.get("bos_token"))
         self.chat_template = read_chat_template(directory)
@@ -65,14 +65,6 @@ def light_tokenizer(resolved: ResolvedModel) -> LightTokenizer:
         if directory is not None and (directory / "tokenizer.json").is_file():
             return LightTokenizer(directory)
     raise ModelError(f"{resolved.name!r} has no tokenizer.json; its tokens cannot be shown.")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _text(token: Any) -> str:

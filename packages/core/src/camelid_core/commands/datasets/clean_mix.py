@@ -11,6 +11,7 @@ import typer
 
 from camelid_core.commands.output import print_rows
 from camelid_core.datasets.dataset import Dataset
+from camelid_core.datasets.noted_records import notes_of
 from camelid_core.datasets.sources import open_dataset, parse_sources
 from camelid_core.errors import UsageError
 from camelid_core.plugins import load_host
@@ -55,13 +56,14 @@ def clean(
         lints[quality.CONTAMINATION] = quality.evaluation_lint(against, datasets)
     total = expected_rows(dataset)
     with RowProgressMeter("read", quiet=as_json) as meter:
-        rows = _with_progress(dataset.load("train", None), meter, total)
+        records = dataset.load("train", None)
+        rows = _with_progress(records, meter, total)
         kept = quality.clean(rows, drops, fixes, _deduplicate(dedupe), split_values(drop_tag), lints, account)
         step = "clean" + "".join(f" drop {n}" for n in drops) + "".join(f" fix {n}" for n in fixes)
         step += f" dedupe {dedupe}" if dedupe != "no" else ""
         step += f" against {against}" if against else ""
         _save(kept, out, new, [dataset], step, parent=name)
-    account.notes = list(dataset.notes())
+    account.notes = notes_of(records)
     _show_account([account.as_dict()], out, new, as_json)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from camelid_core.commands.output import print_rows
 from camelid_core.datasets.dataset import Dataset, Split
+from camelid_core.datasets.noted_records import joined, notes_of
 from camelid_core.datasets.sources import open_dataset, parse_sources
 from camelid_core.plugins import Host, load_host
 from camelid_core.records import Record
@@ -73,8 +73,9 @@ def show_stats(
         names = list(dict.fromkeys([*names, CONTAMINATION]))
     total = sum(expected_rows(dataset) for dataset in opened)
     with RowProgressMeter("read", quiet=as_json) as meter:
-        found = compute_stats(_rows(opened, part), names, known, languages, progress=lambda done: meter(done, total))
-        found.notes += [f"{dataset.name}: {note}" for dataset in opened for note in dataset.notes()]
+        records = _rows(opened, part)
+        found = compute_stats(records, names, known, languages, progress=lambda done: meter(done, total))
+        found.notes += notes_of(records)
         values: dict[str, Any] = {"dataset": name, **found.as_dict()}
         if encoder is not None:
             meter.restart()
@@ -87,7 +88,7 @@ def _open(name: str, host: Host) -> list[Dataset]:
 
 
 def _rows(datasets: list[Dataset], split: Split) -> Iterator[Record]:
-    return chain.from_iterable(dataset.load(split, None) for dataset in datasets)
+    return joined((dataset.name, dataset.load(split, None)) for dataset in datasets)
 
 
 def _tokens(
