@@ -11,11 +11,12 @@ import tracemalloc
 import warnings
 
 import pytest
-from camelid_core.errors import DataError, UsageError
+from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.testing import write_jsonl
 from camelid_serve.commands.common_options import configure
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
+from camelid_serve.presets import SUFFIXES
 from camelid_ui.field_values import InvalidFields
 from camelid_ui.services.prediction_rows import PublishedRows
 from camelid_ui.services.prediction_table import PAGE_ROWS, answers_of
@@ -200,3 +201,15 @@ def test_the_command_line_shown_means_the_same_settings(services):
     )
     _, _, model, path, *overrides = shlex.split(services.predictions.command(config))
     assert configure(PredictConfig, {"model": model, "input": path}, {}, overrides) == config
+
+
+def test_the_preview_has_the_suffixes_and_names_what_takes_no_part(services, tmp_path):
+    path = write_jsonl(tmp_path / "x.jsonl", [{"instruction": "Add 2.", "output": "4", "seen": "twice"}])
+    found = services.predictions.preview(str(path), "tiny", suffixes=["step-by-step"])
+    assert SUFFIXES["step-by-step"].text in "".join(piece.text for piece in found.prompts[0].spans)
+    assert found.notes == ["Columns that are not used: 'seen' in 1 row."]
+    with pytest.raises(UnknownName, match="suffix"):
+        services.predictions.preview(str(path), "tiny", suffixes=["nowhere"])
+    with pytest.raises(InvalidFields) as caught:
+        services.predictions.start(PredictConfig(model="tiny", input=str(path), suffixes=["nowhere"]))
+    assert "suffixes" in caught.value.errors

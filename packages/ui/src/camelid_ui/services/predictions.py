@@ -51,7 +51,7 @@ S = TypeVar("S")
 class InputPreview:
     """An input's first rows. `prompts` has the prompt of each, or why there is none; `columns` are a file's, to be
     mapped; `referenced` says how many rows have a reference answer to score against; `problem` why no row has a prompt
-    with these settings; `note` which result columns get another name."""
+    with these settings; `notes` which columns take no part, and which of the result get another name."""
 
     rows: int
     faulty: int
@@ -59,7 +59,7 @@ class InputPreview:
     columns: Sequence[str] = ()
     referenced: int = 0
     problem: str = ""
-    note: str = ""
+    notes: Sequence[str] = ()
 
 
 class PredictionService:
@@ -79,9 +79,10 @@ class PredictionService:
         reference: str = "",
         limit: int | None = None,
         count: int = 3,
+        suffixes: Sequence[str] = (),
     ) -> InputPreview:
-        """Raises DataError, UnknownName, UsageError, ModelError: the input, mapping or model cannot be used."""
-        found = open_input(_required_input(source), columns, reference)
+        """Raises DataError, UnknownName, UsageError, ModelError: the input, mapping, suffixes or model is of no use."""
+        found = open_input(_required_input(source), columns, reference).with_suffixes(suffixes)
         first = list(found.rows(min(_PREVIEW_ROWS, limit or _PREVIEW_ROWS)))
         names = list(dict.fromkeys(name for row in first for name in row.fields)) if found.path else []
         try:
@@ -91,9 +92,8 @@ class PredictionService:
                 raise
             return InputPreview(0, 0, [], names, problem=str(error))
         prompts = [self._prompt(row, model, template) for row in first[:count]]
-        return InputPreview(
-            survey.rows, survey.invalid, prompts, names, survey.with_gold, note=renaming_note(survey.columns)
-        )
+        notes = [*found.notes(), *filter(None, [renaming_note(survey.columns)])]
+        return InputPreview(survey.rows, survey.invalid, prompts, names, survey.with_gold, notes=notes)
 
     def keep_upload(self, upload: str) -> Path:
         """Copy an uploaded file to a permanent place, so that a job can still read it tomorrow."""
@@ -115,6 +115,7 @@ class PredictionService:
             ("model", lambda: self.models.resolve(config.model)),
             ("input", lambda: open_input(_required_input(config.input))),
             ("columns", lambda: open_input(config.input, config.columns)),
+            ("suffixes", lambda: open_input(config.input, config.columns).with_suffixes(config.suffixes)),
             ("also", lambda: [self.models.resolve(name) for name in model_labels(model_names(config)).values()]),
             ("template", lambda: config.template and self.host.templates[config.template]),
             ("engine", lambda: parse_engine_spec(self.host.registry("camelid_engines"), config.engine)),

@@ -142,8 +142,9 @@ def _wire(tab: PredictTab, services: Services) -> None:
         try:
             config = form.config(values)
             found = services.predictions.preview(
-                config.input, config.model, config.template, config.columns, config.reference, config.limit
-            )
+                config.input, config.model, config.template, config.columns, config.reference, config.limit,
+                suffixes=config.suffixes,
+            )  # fmt: skip
         except InvalidFields as problem:
             return "", "", gr.update(interactive=False), *unmapped, *form.mark_errors(problem)[1]
         except CamelidError as problem:

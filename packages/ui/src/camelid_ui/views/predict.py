@@ -27,8 +27,8 @@ def preview(found: InputPreview, say: Translator) -> str:
         f"{_prompt(prompt, say)}"
         for number, prompt in enumerate(found.prompts, 1)
     )
-    renamed = note(found.note) if found.note else ""
-    return rows + scored + faulty + renamed + prompts
+    notes = "".join(map(note, found.notes))
+    return rows + scored + faulty + notes + prompts
 
 
 def _prompt(prompt: TokenView | str, say: Translator) -> str:
