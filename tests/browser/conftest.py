@@ -21,7 +21,7 @@ from urllib.request import urlopen
 
 import pytest
 from camelid_core.testing import suppress_end_of_sequence, tiny_model, write_jsonl
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 375, "height": 812}
 LATE = os.environ.get("CAMELID_LATE", "")  # answers come up to so many milliseconds late, each at random
@@ -140,6 +140,7 @@ class Eyes:
     browser: Browser
     complaints: list[str] = field(default_factory=list)
     contexts: list[BrowserContext] = field(default_factory=list)
+    open_streams: list[Request] = field(default_factory=list)
 
     def open(self, where: str = "", size: dict[str, int] = WIDE, **options: Any) -> Page:
         context = self.browser.new_context(viewport=size, **{"locale": "en-US", **options})  # type: ignore[arg-type]
@@ -152,9 +153,22 @@ class Eyes:
             context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": float(SLOW)})
         page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.open_streams.append(request) if "/queue/data" in request.url else None)
+        page.on("requestfinished", self._closed)
+        page.on("requestfailed", self._closed)
         page.goto(self.server.url + where.replace("?", "&"))
         expect(page.locator(".camelid-header h1")).to_be_visible(timeout=300_000)
         return page
+
+    def _closed(self, request: Request) -> None:
+        self.open_streams[:] = [each for each in self.open_streams if each != request]
+
+    def settle(self, page: Page) -> None:
+        """Wait until no handler of the page is under way: leaving it then cuts off no stream."""
+        deadline = time.monotonic() + 300
+        while self.open_streams:
+            assert time.monotonic() < deadline, [each.url for each in self.open_streams]
+            page.wait_for_timeout(100)
 
     def shoot(self, page: Page, name: str) -> None:
         """Keep a picture, and check that nothing reaches over the page's edge."""

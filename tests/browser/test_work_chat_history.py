@@ -157,6 +157,7 @@ def _list(page: Page, eyes) -> None:
     foreign = {"version": 1, "ident": "odd", "title": "Odd", "when": 1, "talk": {"turns": [{"question": 1}]}}
     page.evaluate("text => localStorage.setItem('camelid.talk.odd', text)", json.dumps(foreign))
     page.evaluate("localStorage.setItem('camelid.talk.torn', '{')")
+    eyes.settle(page)
     page.reload()
     expect(listed).to_have_count(3, timeout=300_000)
     expect(listed.first).to_contain_text("Mine")
