@@ -5,9 +5,11 @@ from __future__ import annotations
 from inspect import signature
 
 import gradio as gr
+import httpx
 from camelid_core.registry import Registry
 from camelid_train.config import MergeConfig
 from camelid_ui.app import build_app
+from camelid_ui.conversation_tree import ConversationTree
 from camelid_ui.i18n import Translator
 from camelid_ui.pages import BUILT_IN_TABS, header
 from camelid_ui.tabs import Tab
@@ -76,3 +78,14 @@ def test_the_header_counts_what_runs(services):
     assert "No jobs running" in header(services, Translator("en"))
     services.jobs.submit("merge", MergeConfig(adapter="x"))
     assert "1 running" in header(services, Translator("en"))
+
+
+def test_an_empty_conversation_never_covers_one_that_was_opened_meanwhile(services):
+    """The page draws its conversation anew when it hears of the loaded model; under load the result of that comes after
+    the one of a click in the history."""
+    demo = build_app(services)
+    redraw = next(each.fn for each in demo.fns.values() if each.fn is not None and each.fn.__name__ == "redraw")
+    request = gr.Request(httpx.Request("GET", "http://127.0.0.1"), session_hash="page")
+    asked = ConversationTree().with_question("Hello?", "")
+    assert all("Hello?" in column for column in redraw(request, asked, "tiny", True, "base"))
+    assert redraw(request, ConversationTree(), "tiny", True, "base") == (gr.skip(), gr.skip())

@@ -149,8 +149,9 @@ def _wire_stop_and_clear(services: Services, ui: ConversationWidgets) -> None:
         services.chat.stop(str(request.session_hash))
 
     def redraw(request: gr.Request, tree: ConversationTree, *models: Any) -> Any:
-        """The same conversation, as the other models answered it."""
-        if services.chat.answering(str(request.session_hash)):
+        """The same conversation, as the other models answered it. An empty one looks the same with every model; its
+        update could come after that of a conversation opened meanwhile, and cover it."""
+        if not tree.turns or services.chat.answering(str(request.session_hash)):
             return gr.skip(), gr.skip()
         return panel_updates(services, tree, translator_for(request), AnsweringModels.on_page(services, *models))
 
