@@ -50,5 +50,7 @@ def test_a_mixture_is_trained_on_and_its_terms_are_kept(mirror, tmp_path):
     assert 15 <= rows["cot-gsm8k"] <= 20
     assert sum(rows.values()) + 8 == 60 + 20 + 40
     assert set(manifest.licences.data) == {"cc-by-nc-4.0", "mit"}
-    assert "cc-by-nc-4.0" in manifest.licences.effective
+    assert manifest.licences.effective == "cc-by-nc-4.0 AND mit AND unknown"  # the model states none
+    assert manifest.licences.non_commercial is True
+    assert manifest.licences.generator == ["openai-terms-of-use"]  # of alpaca, which text-davinci-003 wrote
     assert manifest.plugins["camelid-alpaca-cot"]

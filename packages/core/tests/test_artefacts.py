@@ -11,7 +11,6 @@ from camelid_core import artefacts
 from camelid_core.artefacts import (
     MANIFEST,
     Manifest,
-    effective_licence,
     is_artefact,
     package_versions,
     read_artefact,
@@ -179,17 +178,3 @@ def test_versions_of_what_made_it_are_recorded(directory):
     packages = read_artefact(directory).manifest.packages
     assert packages == package_versions()
     assert {"camelid-core", "torch", "transformers"} <= set(packages)
-
-
-@given(
-    st.dictionaries(
-        st.sampled_from("abcd"), st.sampled_from(["mit", "apache-2.0", "cc-by-nc-4.0", "unknown"]), min_size=1
-    )
-)
-def test_the_effective_licence_never_hides_a_part(parts):
-    effective = effective_licence(parts)
-    if len(set(parts.values())) == 1:
-        assert effective == next(iter(parts.values()))
-    else:
-        assert effective.startswith("the strictest of: ")
-        assert all(f"{name} {licence}" in effective for name, licence in parts.items())

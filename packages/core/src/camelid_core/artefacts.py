@@ -6,17 +6,18 @@ Knows the manifest and how to verify a directory against it. Knows nothing of ho
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import ArtefactError
 from .integrity import refuse_pickles, safetensors_header, sha256, write_durably
+from .licences import UNKNOWN, NonCommercial, combined, licence_id, non_commercial
 
 MANIFEST = "camelid.json"
 SCHEMA = 1
@@ -49,21 +50,38 @@ class TemplateContract(_ManifestPart):
 
 
 class DatasetUse(_ManifestPart):
-    """A dataset as it was trained on; `sha256` is over the records used."""
+    """A dataset as it was trained on; `sha256` is over the records used. `generator` are the terms of the services that
+    wrote its answers."""
 
     id: str
     rows: int
     sha256: str
-    licence: str = "unknown"
+    licence: str = UNKNOWN
+    generator: list[str] = []
 
 
 class Licences(_ManifestPart):
-    """Licences of base model, data and generator apart; `effective` is the strictest, never the most permissive."""
+    """Licences of base model, data and generators of the data apart, as `camelid_core.licences` writes them.
+    `effective` is the expression for base and data at once, and `non_commercial` whether it excludes commercial use."""
 
-    base: str = "unknown"
+    base: str = UNKNOWN
     data: list[str] = []
     generator: list[str] = []
-    effective: str = "unknown"
+    effective: str = UNKNOWN
+    non_commercial: NonCommercial = UNKNOWN
+
+    @classmethod
+    def of(cls, base: str, datasets: Sequence[DatasetUse] = (), generator: Sequence[str] = ()) -> Self:
+        """Of a model made from `base`, which brings the terms `generator` along, and `datasets`."""
+        effective = combined([base, *(use.licence for use in datasets)])
+        terms = {*generator, *(term for use in datasets for term in use.generator)}
+        return cls(
+            base=licence_id(base),
+            data=sorted({licence_id(use.licence) for use in datasets}),
+            generator=sorted(terms),
+            effective=effective,
+            non_commercial=non_commercial(effective),
+        )
 
 
 class FileEntry(_ManifestPart):
@@ -174,11 +192,3 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
-
-
-def effective_licence(parts: Mapping[str, str]) -> str:
-    """One licence if all parts agree, else a sentence naming them: never the most permissive of several."""
-    known = sorted(set(parts.values()))
-    if len(known) == 1:
-        return known[0]
-    return "the strictest of: " + ", ".join(f"{name} {licence}" for name, licence in sorted(parts.items()))

@@ -15,10 +15,10 @@ from camelid_core.artefacts import (
     Licences,
     Manifest,
     TemplateContract,
-    effective_licence,
 )
 from camelid_core.config import Config
 from camelid_core.integrity import fingerprint
+from camelid_core.licences import combined
 from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.models.rope import rope_parameters
 from camelid_core.plugins import load_host
@@ -50,7 +50,7 @@ def result_manifest(
         datasets=list(datasets),
         parameters=config.model_dump(mode="json"),
         rope_scaling=rope_parameters(resolved.config),
-        licences=source.licences if source else Licences(base=resolved.licence, effective=resolved.licence),
+        licences=source.licences if source else Licences.of(resolved.licence),
         plugins={plugin.name: plugin.version for plugin in load_host().plugins},
         metrics=dict(metrics),
     )
@@ -69,12 +69,13 @@ def base_entry(resolved: ResolvedModel) -> BaseModelEntry:
 
 
 def with_all_models(manifest: Manifest, models: Mapping[str, ResolvedModel]) -> Manifest:
-    """The manifest with the base of each model by its label, and the strictest licence, where there are several."""
+    """The manifest with the base of each model by its label, and the licences of all, where there are several."""
     if len({(model.base, model.adapter_dir) for model in models.values()}) < 2:
         return manifest
-    licence = effective_licence({label: model.licence for label, model in models.items()})
+    terms = [each for model in models.values() for each in model.generator]
+    licences = Licences.of(combined(model.licence for model in models.values()), generator=terms)
     bases = {label: base_entry(model) for label, model in models.items()}
-    return manifest.model_copy(update={"models": bases, "licences": Licences(base=licence, effective=licence)})
+    return manifest.model_copy(update={"models": bases, "licences": licences})
 
 
 def weights_identity(resolved: ResolvedModel) -> list[str]:

@@ -126,7 +126,13 @@ class SourceDigests:
 
     def uses(self) -> list[DatasetUse]:
         return [
-            DatasetUse(id=account.source, rows=rows, sha256=digest.hexdigest(), licence=dataset.licence)
+            DatasetUse(
+                id=account.source,
+                rows=rows,
+                sha256=digest.hexdigest(),
+                licence=dataset.licence,
+                generator=list(dataset.generator),
+            )
             for account, dataset, digest, rows in zip(
                 self._mixed.account, self._mixed.datasets, self._hashes, self._rows, strict=True
             )

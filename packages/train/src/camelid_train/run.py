@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from camelid_core.artefacts import BaseModelEntry, Licences, Manifest, effective_licence, write_manifest
+from camelid_core.artefacts import BaseModelEntry, Licences, Manifest, write_manifest
 from camelid_core.integrity import fingerprint
 from camelid_core.models.loading import choose_device, choose_dtype
 from camelid_core.models.resolved_model import ResolvedModel
@@ -267,7 +267,6 @@ def _train_loop(trainer: Any, evaluations: PeriodicEvaluation, resume: Path | No
 def _manifest(
     recipe: Recipe, resolved: ResolvedModel, data: PreparedData, metrics: dict[str, Any], host: Host
 ) -> Manifest:
-    licences = {"base": resolved.licence, **{use.id: use.licence for use in data.datasets}}
     return Manifest(
         kind="adapter",
         base=BaseModelEntry(
@@ -280,11 +279,7 @@ def _manifest(
         datasets=data.datasets,
         parameters=recipe.model_dump(mode="json"),
         rope_scaling=rope_parameters(resolved.config),
-        licences=Licences(
-            base=resolved.licence,
-            data=sorted({use.licence for use in data.datasets}),
-            effective=effective_licence(licences),
-        ),
+        licences=Licences.of(resolved.licence, data.datasets, resolved.generator),
         plugins={plugin.name: plugin.version for plugin in host.plugins},
         metrics=metrics,
     )

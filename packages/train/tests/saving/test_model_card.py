@@ -6,6 +6,8 @@ import json
 import shutil
 
 import pytest
+import yaml
+from camelid_core.artefacts import read_artefact
 from camelid_core.paths import models_dir
 from camelid_train.config import MergeConfig
 from camelid_train.merge import merge
@@ -26,8 +28,9 @@ def published_texts(directory):
 
 @pytest.fixture
 def pulled(base, home):
-    """The Hub id of a model that was pulled."""
-    shutil.copytree(base(), models_dir() / "someone--tiny")
+    """The Hub id of a model that was pulled, with its makers' own card."""
+    directory = shutil.copytree(base(), models_dir() / "someone--tiny")
+    (directory / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n# Tiny\n")
     return "someone/tiny"
 
 
@@ -49,6 +52,10 @@ def test_the_card_names_the_hub_id_and_no_path(attempt, recipe, pulled, home, me
         assert f"base_model: {pulled}" in card
         assert "sums.jsonl: 40 rows" in card or "sums.jsonl: 36 rows" in card
         assert "## Metrics" in card
+        head = yaml.safe_load(card.split("---")[1])
+        assert (head["license"], head["license_name"]) == ("other", "cc-by-nc-4.0 AND unknown")
+        assert "Licence of the result: cc-by-nc-4.0 AND unknown (no commercial use)" in card
+        assert read_artefact(output).manifest.licences.non_commercial is True
         adapter = output == run.output and method == "lora"
         assert "GenerationConfig.from_pretrained(" + ("adapter)" if adapter else "model_path)") in card
         assert "More Information Needed" not in card

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from camelid_core.artefacts import effective_licence
 from camelid_core.datasets.dataset import Dataset, DownloadProgress, Split
 from camelid_core.datasets.files import file_dataset
+from camelid_core.datasets.library import inherited
 from camelid_core.datasets.noted_records import first_of, joined, noted
+from camelid_core.licences import generator_terms, non_commercial
 from camelid_core.records import Record
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def datasets() -> list[Dataset]:
     rows = {name: _dataset(row, load_collection()) for name, row in entries.items()}
     nine = cot_datasets(load_collection())
     rows["cot"] = _whole_cot(rows["cot"], nine)
-    mixes = [_mixed(mix, rows, _licences(mix, entries)) for mix in load_collection().mixes]
+    mixes = [_mixed(mix, rows) for mix in load_collection().mixes]
     return [*rows.values(), *nine, *mixes]
 
 
@@ -104,6 +105,7 @@ def _dataset(row: CollectionRow, all_rows: CollectionTable) -> Dataset:
         generation=row.gen or str(later.get("gen", "")),
         kind=kind,
         made_by=made_by,
+        generator=tuple(generator_terms(" ".join([made_by, *_parts_made_by(row, all_rows)]))),
         url=web_address(row),
         citation=all_rows.citation(row),
         collection=row.collection,
@@ -112,10 +114,15 @@ def _dataset(row: CollectionRow, all_rows: CollectionTable) -> Dataset:
     )
 
 
+def _parts_made_by(row: CollectionRow, all_rows: CollectionTable) -> Iterator[str]:
+    """Who made the other sets that are part of this one; their licences stand beside its own."""
+    return (other.src for other in all_rows.every if other.name in row.licences)
+
+
 def _tags(row: CollectionRow, made_by: str) -> Iterator[tuple[str, bool]]:
     yield "cot", "cot" in row.name.split("-")
     yield "machine-output", any(name in made_by.lower() for name in _MACHINES)
-    yield "non-commercial", "-nc" in row.licence
+    yield "non-commercial", non_commercial(row.licence) is True
 
 
 def _aliases(row: CollectionRow) -> tuple[str, ...]:
@@ -141,11 +148,7 @@ def _whole_cot(dataset: Dataset, nine: list[Dataset]) -> Dataset:
     return replace(dataset, missing=missing, load=load)
 
 
-def _licences(mix: MixtureEntry, rows: Mapping[str, CollectionRow]) -> str:
-    return effective_licence({name: licence for part in mix.parts for name, licence in rows[part].licences.items()})
-
-
-def _mixed(mix: MixtureEntry, rows: Mapping[str, Dataset], licence: str) -> Dataset:
+def _mixed(mix: MixtureEntry, rows: Mapping[str, Dataset]) -> Dataset:
     """Composed as it is read. The original's merged file is used instead if it is on this machine."""
     parts = [rows[name] for name in mix.parts]
     merged: Callable[[], Path | None] = partial(
@@ -166,8 +169,7 @@ def _mixed(mix: MixtureEntry, rows: Mapping[str, Dataset], licence: str) -> Data
     return Dataset(
         name=mix.name,
         help=mix.help,
-        licence=licence,
-        languages=tuple(dict.fromkeys(language for part in parts for language in part.languages)),
+        **inherited(parts),
         rows=sum(part.rows for part in parts) if all(part.rows for part in parts) else 0,
         load=load,
         missing=missing,
@@ -176,7 +178,6 @@ def _mixed(mix: MixtureEntry, rows: Mapping[str, Dataset], licence: str) -> Data
         aliases=(*mix.files, *mix.aliases),
         task="MT",
         generation="COL",
-        citation="\n\n".join(dict.fromkeys(entry for part in parts for entry in part.citation.split("\n\n"))),
         fetch=partial(_fetch_all, parts),
     )
 

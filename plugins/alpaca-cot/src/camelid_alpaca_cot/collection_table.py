@@ -13,7 +13,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
-from camelid_core.artefacts import effective_licence
+from camelid_core.licences import combined
 
 COLLECTION = "alpaca-cot"
 LATER = "alpaca-cot-later"
@@ -55,8 +55,8 @@ class CollectionRow:
 
     @property
     def licence(self) -> str:
-        """One licence, or all that hold at once: never the most permissive of them."""
-        return effective_licence(self.licences)
+        """The expression for all of its parts at once."""
+        return combined(self.licences.values())
 
     @property
     def directory(self) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from camelid_core.licences import non_commercial
 from camelid_core.models.resolved_model import ResolvedModel, adapter_targets, pullable_models, resolve_model
 from camelid_core.models.rope import describe_scaling, rope_parameters
 from camelid_core.paths import artefacts_dir, models_dir
@@ -59,7 +60,10 @@ def show_model(name: str, as_json: Json = False) -> None:
         "template": resolved.template,
         "lora_targets": adapter_targets(resolved) or list(resolved.adapter.lora_targets) or "inferred",
         "licence": resolved.licence,
+        "non_commercial": non_commercial(resolved.licence),
     }
+    if resolved.generator:
+        row["generator"] = list(resolved.generator)
     if stretch := describe_scaling(resolved.config):
         row |= {"rope": stretch, "loading": _loader_hint(resolved)}
     if as_json:

@@ -29,9 +29,10 @@ class Dataset:
     `aliases` are other names and file names that mean it. `missing()` says what to fetch and where to
     put it, and is empty when the rows are on this machine. The texts from `task` on describe the set in listings:
     `title` is the name its makers write, `collection` the list it is part of, and `later_rows` a newer count
-    than the one that list was published with. `fetch(revision, progress)` brings the files onto this machine
-    and returns where they are; `facts()` are more details of the set, by name. Neither `missing`
-    nor `facts` ever uses the network.
+    than the one that list was published with. `made_by` says who or what wrote the answers, and `generator` the
+    terms of the services that did (`camelid_core.licences`). `fetch(revision, progress)` brings the files onto this
+    machine and returns where they are; `facts()` are more details of the set, by name. Neither `missing` nor `facts`
+    ever uses the network.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Dataset:
     generation: str = ""
     kind: str = ""
     made_by: str = ""
+    generator: tuple[str, ...] = ()
     url: str = ""
     citation: str = ""
     title: str = ""

@@ -12,11 +12,13 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol, TypedDict
 
 from camelid_core import staging, strict_json
 from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE, make_private_directory
 from camelid_core.integrity import sha256
+from camelid_core.licences import combined, licence_id
 from camelid_core.paths import data_dir, safe_name
 from camelid_core.readers import Faults, has_data_suffix, read, uncompressed_name
 from camelid_core.records import Record
@@ -46,6 +48,44 @@ class DatasetDescription:
     help: str = ""
     reader: str = ""
     created: float = 0.0
+    generator: tuple[str, ...] = ()
+    citation: str = ""
+
+
+class Described(Protocol):
+    """What a dataset passes on to those made from it: a dataset, or an entry of a listing."""
+
+    @property
+    def licence(self) -> str: ...
+    @property
+    def languages(self) -> tuple[str, ...]: ...
+    @property
+    def generator(self) -> tuple[str, ...]: ...
+    @property
+    def citation(self) -> str: ...
+
+
+class Inherited(TypedDict):
+    """Arguments of `add`."""
+
+    licence: str
+    languages: tuple[str, ...]
+    generator: tuple[str, ...]
+    citation: str
+
+
+def inherited(parts: Sequence[Described]) -> Inherited:
+    """What a dataset made from `parts` takes from all of them."""
+    return {
+        "licence": combined(part.licence for part in parts),
+        "languages": _each_once(part.languages for part in parts),
+        "generator": _each_once(part.generator for part in parts),
+        "citation": "\n\n".join(filter(None, _each_once(part.citation.split("\n\n") for part in parts))),
+    }
+
+
+def _each_once(groups: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for texts in groups for text in texts))
 
 
 def add(
@@ -59,6 +99,8 @@ def add(
     step: str = "",
     help: str = "",
     reader: str = "",
+    generator: Sequence[str] = (),
+    citation: str = "",
     faults: Faults | None = None,
 ) -> Dataset:
     """Write `records` into the library as `name`.
@@ -76,7 +118,7 @@ def add(
             name,
             rows,
             sha256(staged / ROWS),
-            licence,
+            licence_id(licence),
             tuple(languages),
             source,
             parent,
@@ -84,6 +126,8 @@ def add(
             help,
             reader,
             time.time(),
+            tuple(generator),
+            citation,
         )
         (staged / ABOUT).write_text(json.dumps(asdict(description), ensure_ascii=False, indent=2) + "\n", "utf-8")
         for path in staged.iterdir():
@@ -178,7 +222,8 @@ def _added_at(path: Path) -> float:
 def _read_description_file(path: Path) -> DatasetDescription | None:
     try:
         values = strict_json.loads((path / ABOUT).read_text("utf-8"))
-        values["languages"] = tuple(values["languages"])
+        for name in ("languages", "generator"):
+            values[name] = tuple(values.get(name, ()))
         return DatasetDescription(**values)
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return None
@@ -200,4 +245,6 @@ def _dataset(path: Path) -> Dataset | None:
         load=noted(lambda faults, _: read(path / ROWS, "messages", faults=faults), any_split=True),
         tags=("added",),
         source=description.source or description.parent,
+        generator=description.generator,
+        citation=description.citation,
     )

@@ -6,7 +6,7 @@ Knows where models live and what a directory is. Loads no weights.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 from camelid_core.artefacts import Manifest, is_artefact, read_artefact
 from camelid_core.errors import ModelError, UnknownName, UsageError
+from camelid_core.licences import combined, licence_id, stated_licence
 from camelid_core.paths import HUB_PREFIX, artefacts_dir, models_dir, safe_name, validated_path
 from camelid_core.plugins import Host
 from camelid_core.templates.hf_chat_template import MODEL_TEMPLATE, read_chat_template
@@ -45,6 +46,11 @@ class ResolvedModel:
     manifest: Manifest | None = None
     rope_scaled: bool = False
     base_template: str = ""
+
+    @property
+    def generator(self) -> Sequence[str]:
+        """Terms of the services that wrote what it was trained on, as far as its manifest tells."""
+        return self.manifest.licences.generator if self.manifest else ()
 
 
 def pullable_models(adapters: Iterable[ModelAdapter]) -> dict[str, tuple[PullableModel, ModelAdapter]]:
@@ -145,7 +151,7 @@ def _from_directory(name: str, path: Path, host: Host) -> ResolvedModel:
         adapter=adapter,
         config=config,
         base_id=pullable.hub_id if pullable else (manifest.base.id if manifest and manifest.base else name),
-        licence=pullable.licence if pullable else (manifest.licences.effective if manifest else "unknown"),
+        licence=pullable.licence if pullable else (manifest.licences.effective if manifest else stated_licence(path)),
         template=_template_name(path, manifest, pullable, adapter),
         manifest=manifest,
     )
@@ -163,7 +169,7 @@ def _gguf_reference(name: str, path: Path, manifest: Manifest | None, host: Host
         adapter=adapter,
         config=config,
         base_id=manifest.base.id if manifest and manifest.base else name,
-        licence=manifest.licences.effective if manifest else str(metadata.get("general.license") or "unknown"),
+        licence=manifest.licences.effective if manifest else licence_id(str(metadata.get("general.license") or "")),
         template=manifest.template.name if manifest and manifest.template else own,
         manifest=manifest,
     )
@@ -195,7 +201,7 @@ def _adapter_reference(name: str, path: Path, manifest: Manifest | None, host: H
             adapter=base.adapter,
             config=base.config,
             base_id=base.base_id,
-            licence=manifest.licences.effective if manifest else base.licence,
+            licence=manifest.licences.effective if manifest else combined([base.licence, stated_licence(path)]),
             adapter_dir=path,
             template=manifest.template.name if manifest and manifest.template else base.template,
             base_template=base.template,

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from camelid_core.artefacts import Licences
+from camelid_core.licences import in_words
 from camelid_core.plugins import load_host
 
 from camelid_train.config import Recipe
@@ -26,6 +28,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     data = ready.data
     account, train, processes = data.account, recipe.train, recipe.launch.processes * recipe.launch.nodes
     steps, epochs, uses = steps_of(recipe, len(data.train), processes)
+    licences = Licences.of(ready.resolved.licence, data.datasets, ready.resolved.generator)
     return {
         "model": recipe.model.name,
         "template": ready.template.name,
@@ -42,5 +45,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         "tokens": round(account.total_tokens * uses),
         "trained tokens": round(account.trained_tokens * uses),
         "checkpoints": max(0, math.ceil(steps / train.save_steps) - 1),
+        "licence": in_words(licences.effective),
+        "generator terms": ", ".join(licences.generator),
         "notes": data.notes,
     }

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
-from camelid_core.artefacts import DatasetUse, Manifest
+from camelid_core.artefacts import DatasetUse, Licences, Manifest
+from camelid_core.licences import in_words
 from camelid_core.registry import Registry
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -44,10 +45,13 @@ def _lines(manifest: Manifest, datasets: Registry[Any]) -> Iterator[str]:
     if hub_id := hub_id_of(manifest):
         yield f"base_model: {hub_id}"
         yield f"base_model_relation: {'adapter' if adapter else 'finetune'}"
+    yield from _licence_fields(manifest.licences)
     yield from ("tags:", "- camelid", "---", "", f"# {'Adapter for' if adapter else 'Fine-tuned from'} {base}", "")
     yield "Made by Camelid; `camelid.json` beside this file holds every detail."
     yield from ("", f"- Base model: {base} (licence: {manifest.licences.base})")
-    yield f"- Licence of the result: {_effective_licence(manifest)}"
+    yield f"- Licence of the result: {in_words(manifest.licences.effective)}"
+    if terms := manifest.licences.generator:
+        yield f"- Answers in the training data were written by services with terms of their own: {', '.join(terms)}"
     if manifest.template is not None:
         yield f"- Prompt template: {manifest.template.name} (`chat_template.jinja`)"
     for heading, values in (("Training data", map(_dataset, manifest.datasets)), ("Settings", _settings(manifest))):
@@ -66,12 +70,12 @@ def _base(manifest: Manifest) -> str:
     return _shown(manifest.base.id) if manifest.base else "an unknown base model"
 
 
-def _effective_licence(manifest: Manifest) -> str:
-    """The manifest's sentence, which names data by their ids."""
-    text = manifest.licences.effective
-    for use in manifest.datasets:
-        text = text.replace(use.id, _shown(use.id))
-    return text
+def _licence_fields(licences: Licences) -> Iterator[str]:
+    """The Hub takes one identifier of its own list; anything else is `other`, with a name."""
+    one = re.fullmatch(r"[a-z0-9.+-]+", licences.effective)
+    yield f"license: {licences.effective if one else 'other'}"
+    if not one:
+        yield f"license_name: {json.dumps(licences.effective, ensure_ascii=False)}"
 
 
 def _dataset(use: DatasetUse) -> str:

@@ -142,12 +142,9 @@ def _save(
 
         write(records, out)
         return
-    from camelid_core.artefacts import effective_licence
     from camelid_core.datasets import library
 
-    languages = tuple(dict.fromkeys(code for dataset in datasets for code in dataset.languages))
-    licence = effective_licence({dataset.name: dataset.licence for dataset in datasets})
-    library.add(records, new, licence=licence, languages=languages, parent=parent, step=step)
+    library.add(records, new, **library.inherited(datasets), parent=parent, step=step)
 
 
 def _check_target(out: Path | None, new: str) -> None:

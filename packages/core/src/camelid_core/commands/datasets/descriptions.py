@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from camelid_core.datasets.dataset import Dataset
+from camelid_core.licences import in_words, non_commercial
 from camelid_core.records import Record
 
 LANGUAGE_TAGS = {"en": "EN", "zh": "CN", "mul": "ML"}
@@ -54,6 +55,8 @@ def dataset_json(dataset: Dataset) -> dict[str, Any]:
         "later_nums": dataset.later_rows or None,
         "collection": dataset.collection,
         "licence": dataset.licence,
+        "non_commercial": non_commercial(dataset.licence),
+        "generator": list(dataset.generator),
         "languages": list(dataset.languages),
         "rows": dataset.rows,
         "heldout_rows": dataset.heldout_rows,
@@ -101,7 +104,8 @@ def dataset_summary(dataset: Dataset) -> Iterator[str]:
         "what": dataset.kind or dataset.help,
         "tags": ", ".join(_tagged(dataset)),
         "made by": dataset.made_by,
-        "licence": dataset.licence,
+        "licence": in_words(dataset.licence),
+        "generator": ", ".join(dataset.generator),
         "from": dataset.source,
         "see": dataset.url if dataset.url != dataset.source else "",
         "answers to": ", ".join(dataset.aliases),

@@ -39,6 +39,7 @@ class DatasetEntry:
     generation: str = ""
     kind: str = ""
     made_by: str = ""
+    generator: tuple[str, ...] = ()
     url: str = ""
     citation: str = ""
     parent: str = ""
@@ -82,6 +83,7 @@ def entry_of(dataset: Dataset, availability: Availability | None = None) -> Data
         generation=dataset.generation,
         kind=dataset.kind,
         made_by=dataset.made_by,
+        generator=dataset.generator,
         url=dataset.url,
         citation=dataset.citation,
     )

@@ -140,7 +140,7 @@ class LintService:
                 with_progress(records, report), lints=self._known(against), account=account, **clean_options(actions)
             )
             library.add(
-                cleaned, new_name, licence=entry.licence, languages=entry.languages, source=entry.origin,
+                cleaned, new_name, **library.inherited([entry]), source=entry.origin,
                 parent=name, step=clean_command_options(actions, against), help=entry.help,
             )  # fmt: skip
             return CleanedDataset(self.collection.show(new_name), account)

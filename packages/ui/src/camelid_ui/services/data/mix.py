@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from camelid_core.artefacts import effective_licence
 from camelid_core.datasets import library
 from camelid_core.datasets.sources import parse_sources
 from camelid_core.errors import CamelidError
@@ -114,14 +113,12 @@ class MixService:
         parts = self.plan(mixture)
         for part in parts:
             self.collection.dataset(part.name)
-        entries = [self.collection.find(part.name) for part in parts]
-
-        licence = effective_licence({entry.name: entry.licence for entry in entries})
+        terms = library.inherited([self.collection.find(part.name) for part in parts])
 
         def do(report: ReportProgress) -> SavedMixture:
             mixed = mix(mixture, self.collection.host.datasets, progress=lambda _name, row, _total: report(row))
             library.add(
-                with_progress(mixed.records(), report), name, licence=licence, languages=_languages(entries),
+                with_progress(mixed.records(), report), name, **terms,
                 parent=", ".join(mixture.sources), step=self.command(mixture, name).rpartition(" --name ")[0],
             )  # fmt: skip
             return SavedMixture(self.collection.show(name), tuple(mixed.account))
@@ -133,7 +130,3 @@ class MixService:
 def source_text(name: str, weight: float) -> str:
     """A source with its weight, in recipe notation."""
     return name if weight == 1 else f"{name}:{weight:g}"
-
-
-def _languages(entries: list[DatasetEntry]) -> tuple[str, ...]:
-    return tuple(Counter(language for entry in entries for language in entry.languages))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from camelid_core.licences import non_commercial
 from camelid_core.records import Record
 
 from camelid_ui.i18n import Translator
@@ -15,6 +16,11 @@ from camelid_ui.views.numbers import count
 from .collection import link, worded
 
 
+def _licence(entry: DatasetEntry, say: Translator) -> str:
+    no_commercial_use = non_commercial(entry.licence) is True
+    return f"{entry.licence} ({say('data.non_commercial')})" if no_commercial_use else entry.licence
+
+
 def heading(entry: DatasetEntry, say: Translator, more: Mapping[str, str] | None = None) -> str:
     """Name, what it is for, and its most important facts; `more` are those that a plugin gives."""
     pairs = [
@@ -23,7 +29,8 @@ def heading(entry: DatasetEntry, say: Translator, more: Mapping[str, str] | None
         *((say(f"data.{name}"), esc(_words(entry, name, say))) for name in ("language", "task", "generation")),
         (say("data.kind"), esc(entry.kind) if entry.kind not in entry.help else ""),
         (say("data.made_by"), esc(entry.made_by)),
-        (say("data.licence"), esc(entry.licence)),
+        (say("data.licence"), esc(_licence(entry, say))),
+        (say("data.generator"), esc(", ".join(entry.generator))),
         (say("data.origin"), _origin(entry)),
         (say("data.parent"), _parent(entry)),
         *(
