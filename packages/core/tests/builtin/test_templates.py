@@ -159,6 +159,13 @@ FAMILIES = {
         "<|system|>\nBe brief.<|end|>\n<|user|>\nHi<|end|>\n<|assistant|>\nHello!<|end|>\n"
         "<|user|>\nHow are you?<|end|>\n<|assistant|>\nFine.<|end|>\n</s>"
     ),
+    "gpt-oss": (
+        "<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.\nKnowledge cutoff: 2024-06"
+        "\n\nReasoning: medium\n\n# Valid channels: analysis, commentary, final. Channel must be included for every "
+        "message.<|end|><|start|>developer<|message|># Instructions\n\nBe brief.\n\n<|end|>"
+        "<|start|>user<|message|>Hi<|end|><|start|>assistant<|channel|>final<|message|>Hello!<|end|>"
+        "<|start|>user<|message|>How are you?<|end|><|start|>assistant<|channel|>final<|message|>Fine.<|return|>"
+    ),
     "zephyr": (
         "<|system|>\nBe brief.</s>\n<|user|>\nHi</s>\n<|assistant|>\nHello!</s>\n"
         "<|user|>\nHow are you?</s>\n<|assistant|>\nFine.</s>\n"

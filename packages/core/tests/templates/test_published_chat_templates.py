@@ -53,9 +53,22 @@ def test_a_published_template_is_imported_with_its_bytes_and_comes_back_from_the
         assert render_chat_template(exported, messages, "<|im_end|>", prompt, "<s>").text == ours
 
 
-@pytest.mark.parametrize(("family", "built_in"), [("deepseek_r1_distill", "deepseek"), ("glm4moe", "glm-4")])
+@pytest.mark.parametrize(
+    ("family", "built_in"), [("deepseek_r1_distill", "deepseek"), ("glm4moe", "glm-4"), ("gptoss", "gpt-oss")]
+)
 def test_a_refused_template_names_the_built_in_of_its_family(family, built_in):
     source = (TEMPLATES / f"{family}.jinja").read_text(encoding="utf-8")
     with pytest.raises(TemplateError, match=f"there is --template {built_in}"):
         import_template(source, "</s>", "<s>", SPECIALS)
     assert built_in in load_host().templates.names()
+
+
+@pytest.mark.parametrize("roles", ["u", "ua", "su", "suaua"])
+def test_gpt_oss_is_what_its_own_template_writes_but_for_the_date(roles):
+    messages, prompt = conversation(roles), roles.endswith("u")
+    turns = [{"role": message.role, "content": message.content} for message in messages]
+    source = (TEMPLATES / "gptoss.jinja").read_text(encoding="utf-8")
+    (theirs,) = render_in_subprocess(source, [RenderRequest(turns, prompt, "2031-11-23T22:21:20")], "<|return|>", "")
+    template = load_host().templates["gpt-oss"]
+    ours = segments_text((template.prompt if prompt else template.render)(messages), "<|return|>", "")
+    assert ours == theirs.text.replace("Current date: 2031-11-23\n", "")

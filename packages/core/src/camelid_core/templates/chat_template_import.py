@@ -39,7 +39,7 @@ _LATER_DATE = "2031-11-23T22:21:20"
 _NO_CLOCK = ""
 """Templates that write today's date are rendered without a clock: many then write a fixed date of their own."""
 _BUILT_IN = {
-    "<|channel|>": "",
+    "<|channel|>": "gpt-oss",
     "<|im_start|>": "chatml",
     "<|start_header_id|>": "llama-3",
     "<start_of_turn>": "gemma",

@@ -1,7 +1,8 @@
-"""Templates with a tag before each message: Tulu, Zephyr, Phi-3, DeepSeek.
+"""Templates with a tag before each message: Tulu, Zephyr, Phi-3, DeepSeek, gpt-oss.
 
 Sources: open-instruct's Tulu and the cards of its quantised copies; the chat templates of
-HuggingFaceH4/zephyr-7b-beta and microsoft/Phi-3-mini-4k-instruct, deepseek-ai/DeepSeek-R1-Distill-Qwen-32B.
+HuggingFaceH4/zephyr-7b-beta and microsoft/Phi-3-mini-4k-instruct, deepseek-ai/DeepSeek-R1-Distill-Qwen-32B;
+OpenAI's harmony response format.
 """
 
 from __future__ import annotations
@@ -72,4 +73,22 @@ DEEPSEEK = RoleTemplate(
     turn_order="repeated",
 )
 
-TEMPLATES = (TULU, TULU_BLANK_LINE, TULU_NO_NEWLINE, ZEPHYR, PHI_3, DEEPSEEK)
+GPT_OSS = RoleTemplate(
+    name="gpt-oss",
+    help="gpt-oss (harmony): every answer in the final channel, without its thinking and without today's date.",
+    start=(
+        "<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.\n"
+        "Knowledge cutoff: 2024-06\n\nReasoning: medium\n\n"
+        "# Valid channels: analysis, commentary, final. Channel must be included for every message.<|end|>"
+    ),
+    system="<|start|>developer<|message|># Instructions\n\n{content}\n\n<|end|>",
+    user="<|start|>user<|message|>{content}<|end|>",
+    assistant="<|start|>assistant",
+    answer_start="<|channel|>final<|message|>",
+    answer_end="<|return|>",
+    turn_end="<|end|>",
+    stops=("<|return|>", "<|end|>"),
+    turn_order="repeated",
+)
+
+TEMPLATES = (TULU, TULU_BLANK_LINE, TULU_NO_NEWLINE, ZEPHYR, PHI_3, DEEPSEEK, GPT_OSS)
