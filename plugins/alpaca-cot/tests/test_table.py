@@ -103,6 +103,8 @@ def test_citations_are_given_for_what_they_cite():
     assert "@misc{alpaca-cot," in by_name["dolly-2.0"].citation
     assert "Qingyi Si, Rui Liu, Zheng Lin" in by_name["dolly-2.0"].citation
     assert "@misc{alpaca," in by_name["alpaca"].citation
+    assert "@misc{selfinstruct," in by_name["alpaca"].citation
     assert "@inproceedings{weifinetuned," in by_name["cot"].citation
+    assert all("@misc{BELLE," in by_name[name].citation for name in by_name if name.startswith("belle"))
     mixed = by_name["alpaca-belle-cot"].citation
     assert all(mixed.count(key) == 1 for key in ("@misc{alpaca,", "@inproceedings{weifinetuned,"))

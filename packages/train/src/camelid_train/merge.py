@@ -58,7 +58,7 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
         update["parameters"] = {**source.parameters, "merge": config.model_dump(mode="json")}
         manifest = source.model_copy(update=update)
         write_older_rope_keys(context.output)
-        write_card(context.output, manifest, host.datasets)
+        write_card(context.output, manifest, host)
         write_manifest(context.output, manifest)
     _emit_progress(context, 3, "done")
     return metrics

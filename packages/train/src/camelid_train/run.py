@@ -112,7 +112,7 @@ def train(
         manifest = _manifest(recipe, resolved, data, metrics, host)
         manifest = manifest.model_copy(update={"kind": method.kind, "template": contract})
         write_older_rope_keys(context.output)
-        write_card(context.output, manifest, host.datasets)
+        write_card(context.output, manifest, host)
         write_manifest(context.output, manifest)
     return metrics
 

@@ -52,6 +52,7 @@ def test_the_card_names_the_hub_id_and_no_path(attempt, recipe, pulled, home, me
         assert f"base_model: {pulled}" in card
         assert "sums.jsonl: 40 rows" in card or "sums.jsonl: 36 rows" in card
         assert "## Metrics" in card
+        assert ("@article{hu2021lora," in card) == (method == "lora")
         head = yaml.safe_load(card.split("---")[1])
         assert (head["license"], head["license_name"]) == ("other", "cc-by-nc-4.0 AND unknown")
         assert "Licence of the result: cc-by-nc-4.0 AND unknown (no commercial use)" in card

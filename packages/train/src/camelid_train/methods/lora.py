@@ -6,7 +6,7 @@ Knows ranks, scales and initialisations. Knows nothing of data or of the loop.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -15,6 +15,7 @@ from pydantic import Field
 
 from camelid_train.sections import Method
 
+from . import citations
 from .targets import check_targets, choose_targets, linear_names
 from .tuning_method import MethodContext, TuningMethod
 
@@ -63,6 +64,8 @@ LoraT = TypeVar("LoraT", bound=BaseLoraMethod)
 
 class BaseLora(TuningMethod[LoraT]):
     """LoRA on a base model that a subclass loads."""
+
+    citations: Sequence[str] = (citations.LORA,)
 
     def initial(self, section: LoraT) -> Initial:
         return "default"

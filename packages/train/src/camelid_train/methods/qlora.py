@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from camelid_core.errors import MissingPackage
 
+from . import citations
 from .lora import BaseLora, BaseLoraMethod
 from .tuning_method import refuse_quantised
 
@@ -37,6 +38,7 @@ class Qlora(BaseLora[QloraMethod]):
     name = "qlora"
     help = "QLoRA: LoRA on a base quantised to 4 or 8 bits; the least memory, slower than LoRA where that fits."
     config = QloraMethod
+    citations = (citations.LORA, citations.QLORA)
 
     def load(self, resolved: ResolvedModel, dtype: Dtype, section: QloraMethod) -> Any:
         from camelid_core.models.loading import choose_device, choose_dtype, load_base

@@ -7,7 +7,7 @@ A method is one file: a `Method` section with its hyperparameters, a `TuningMeth
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -44,7 +44,8 @@ class TuningMethod(ABC, Generic[MethodT]):
     """One tuning method. Only `prepare` must be written; the other defaults suit most methods.
 
     `kind` is the kind of the result: an `adapter` that needs its base, or a whole `model`.
-    `mergeable` says whether an adapter can be merged into the weights of its base.
+    `mergeable` says whether an adapter can be merged into the weights of its base. `citations` are BibTeX entries for
+    the cards of its results.
     """
 
     name: str
@@ -52,6 +53,7 @@ class TuningMethod(ABC, Generic[MethodT]):
     config: type[MethodT]
     kind: Literal["adapter", "model"] = "adapter"
     mergeable: bool = True
+    citations: Sequence[str] = ()
 
     def keeps_base(self, section: MethodT) -> bool:
         """Whether the base's weights stay unchanged, so that the model with its adapter disabled is the base."""

@@ -1,7 +1,7 @@
 """README.md of a published adapter or model: a short card made from its manifest alone.
 
-Front matter as of huggingface.co/docs/hub/model-cards. Knows the manifest and the citations of datasets, and which of
-its values are paths of this machine, which no card shows. Knows no weights.
+Front matter as of huggingface.co/docs/hub/model-cards. Knows the manifest and the citations of datasets and tuning
+methods, and which of its values are paths of this machine, which no card shows. Knows no weights.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from camelid_core.artefacts import DatasetUse, Licences, Manifest
 from camelid_core.licences import in_words
-from camelid_core.registry import Registry
+from camelid_core.plugins import Host
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _ADAPTER_CONFIG = "adapter_config.json"
@@ -26,19 +26,19 @@ def hub_id_of(manifest: Manifest) -> str:
     return name if _HUB_ID.fullmatch(name) and not name.startswith(".") and not Path(name).exists() else ""
 
 
-def write_card(directory: Path, manifest: Manifest, datasets: Registry[Any]) -> None:
+def write_card(directory: Path, manifest: Manifest, host: Host) -> None:
     """Write README.md in place of PEFT's blank form; an adapter's configuration names its base by its Hub id.
 
-    `datasets` are those known by name, which know how to be cited.
+    `host` has the datasets and tuning methods known by name, which know how to be cited.
     """
     path = directory / _ADAPTER_CONFIG
     if (hub_id := hub_id_of(manifest)) and path.is_file():
         values = json.loads(path.read_text(encoding="utf-8")) | {"base_model_name_or_path": hub_id}
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    (directory / "README.md").write_text("\n".join(_lines(manifest, datasets)) + "\n", encoding="utf-8")
+    (directory / "README.md").write_text("\n".join(_lines(manifest, host)) + "\n", encoding="utf-8")
 
 
-def _lines(manifest: Manifest, datasets: Registry[Any]) -> Iterator[str]:
+def _lines(manifest: Manifest, host: Host) -> Iterator[str]:
     base = _base(manifest)
     adapter = manifest.kind == "adapter"
     yield from ("---", f"library_name: {'peft' if adapter else 'transformers'}", "pipeline_tag: text-generation")
@@ -60,10 +60,20 @@ def _lines(manifest: Manifest, datasets: Registry[Any]) -> Iterator[str]:
     if measured := [f"- {_line(name, value)}" for name, value in manifest.metrics.items() if value is not None]:
         yield from ("", "## Metrics", "", *measured)
     yield from ("", "## How to load", "", "```python", *_loading(manifest), "```")
-    if citations := dict.fromkeys(datasets[use.id].citation for use in manifest.datasets if use.id in datasets):
+    if citations := dict.fromkeys(filter(None, _citations(manifest, host))):
         yield from ("", "## Citations", "")
-        for text in filter(None, citations):
+        for text in citations:
             yield from ("```", text.strip(), "```")
+
+
+def _citations(manifest: Manifest, host: Host) -> Iterator[str]:
+    for use in manifest.datasets:
+        if use.id in host.datasets:
+            yield from host.datasets[use.id].citation.split("\n\n")
+    methods = host.registry("camelid_tuning_methods")
+    method = str((manifest.parameters.get("method") or {}).get("type"))
+    if method in methods:
+        yield from methods[method].citations
 
 
 def _base(manifest: Manifest) -> str:
