@@ -17,7 +17,7 @@ from camelid_core.mixing import Mixture
 from camelid_core.models.rope import RopeScaling
 from camelid_core.paths import absolute_if_path, is_existing_path, validated_path
 from camelid_core.plugins import load_host
-from pydantic import Field, PlainValidator, field_validator
+from pydantic import AfterValidator, Field, PlainValidator, field_validator
 
 from .methods.lora import LoraMethod
 from .sections import Method, Objective, SftObjective, read_method, read_objective
@@ -233,6 +233,26 @@ def _anchored_name(name: str) -> str:
     return name if validated_path(name, "source").is_dir() else absolute_if_path(name)
 
 
+def _check_size(value: str) -> str:
+    if not re.fullmatch(r"\d+(\.\d+)? ?[KMGT]B", value, re.ASCII | re.IGNORECASE):
+        raise ValueError(f"{value!r} is no size; write it like 500MB or 4GB")
+    return value
+
+
+ShardSize = Annotated[str, AfterValidator(_check_size)]
+"""A size in decimal units, as `500MB` or `4GB`."""
+
+
+def byte_count(size: str) -> int:
+    """Bytes of a `ShardSize`."""
+    return int(float(size[:-2]) * 1000 ** ("KMGT".index(size[-2].upper()) + 1))
+
+
+def plain_name(text: str, empty: str) -> str:
+    """`text` in characters that the name of a job may have, else `empty`; with room for a suffix."""
+    return re.sub(r"[^A-Za-z0-9._-]+|\.{2,}", "-", text).strip("._-")[:56] or empty
+
+
 class MergeConfig(Config):
     """Merge an adapter into its base model."""
 
@@ -243,18 +263,11 @@ class MergeConfig(Config):
     weights: Literal["plain", "as-trained"] = "plain"
     """Base weights to merge into: plain, as they are stored, or as-trained, as qlora saw them: quantised and
     dequantised."""
-    shard: str = "4GB"
+    shard: ShardSize = "4GB"
     """Maximum shard size: the largest weights file of the merged model. Also: `max_shard_size`, `export_size`."""
     output: str = ""
     """Output directory of the merged model; empty publishes under the job's name in Camelid's home.
     Also: `export_dir`."""
-
-    @field_validator("shard")
-    @classmethod
-    def _size(cls, value: str) -> str:
-        if not re.fullmatch(r"\d+(\.\d+)? ?[KMGT]B", value, re.ASCII | re.IGNORECASE):
-            raise ValueError(f"{value!r} is no size; write it like 500MB or 4GB")
-        return value
 
     @property
     def publish_to(self) -> str:
@@ -264,8 +277,7 @@ class MergeConfig(Config):
     @property
     def default_name(self) -> str:
         """The default name of its job: after the adapter, in characters that a name may have."""
-        plain = re.sub(r"[^A-Za-z0-9._-]+|\.{2,}", "-", Path(self.adapter).name).strip("._-")
-        return f"{plain[:56] or 'adapter'}-merged"
+        return plain_name(Path(self.adapter).name, "adapter") + "-merged"
 
     def with_absolute_paths(self) -> MergeConfig:
         """With relative paths made absolute."""

@@ -67,6 +67,18 @@ def camelid_tasks() -> list[Task]:
             "camelid_train.config:MergeConfig",
             "camelid_train.merge:merge",
         ),
+        Task(
+            "diff",
+            "Make the weight diff of a model to its base.",
+            "camelid_train.export.config:DiffConfig",
+            "camelid_train.export.weight_diff:make",
+        ),
+        Task(
+            "recover",
+            "Recover a model from its weight diff.",
+            "camelid_train.export.config:RecoverConfig",
+            "camelid_train.export.weight_diff:recover",
+        ),
     ]
 
 
@@ -77,5 +89,6 @@ def camelid_commands() -> list[Command]:
     return [
         Command("train", "Fine-tune a model from a recipe.", "camelid_train.commands.train:app"),
         Command("compat", "Read other tools' command lines.", "camelid_train.commands.compat:app"),
+        Command("diff", "Make weight diffs, and recover models from them.", "camelid_train.commands.diff:app"),
         Command("merge", "Merge an adapter into its base model.", "camelid_train.commands.merge:app"),
     ]

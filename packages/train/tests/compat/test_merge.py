@@ -38,7 +38,8 @@ def test_the_command_prints_what_it_means_and_what_it_left_out():
 def test_scripts_of_other_packages_stand_beside_ours():
     host = load_host()
     shown = load_command(host.commands["compat"]).commands.keys()
-    assert list(shown) == ["uniform_finetune", "finetune", "merge", *host.registry("camelid_compat_commands").names()]
+    ours = ["uniform_finetune", "finetune", "merge", "weight_diff"]
+    assert list(shown) == [*ours, *host.registry("camelid_compat_commands").names()]
 
 
 def test_run_does_what_the_line_says():

@@ -25,6 +25,8 @@ from .rope import rope_parameters
 from .stray_files import refuse_stray_files
 
 _ADAPTER_CONFIG = "adapter_config.json"
+_DIFF_CARD, _CARD_BYTES = b"this model is a model diff", 65_536
+"""What the cards of weight diffs say (Tulu's, for one)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,11 @@ def _from_directory(name: str, path: Path, host: Host) -> ResolvedModel:
     if path.is_file():
         return _gguf_reference(name, path, None, host)
     manifest = read_artefact(path).manifest if is_artefact(path) else None
+    if manifest.kind == "diff" if manifest else _says_diff(path):
+        raise ModelError(
+            f"{name!r} is a weight diff: what was added to its base, and no model by itself. Type "
+            f"`camelid diff recover {name} BASE` with its base first."
+        )
     if (path / _ADAPTER_CONFIG).is_file():
         return _adapter_reference(name, path, manifest, host)
     files = [] if any(path.glob("*.safetensors")) else gguf_files(path)
@@ -155,6 +162,14 @@ def _from_directory(name: str, path: Path, host: Host) -> ResolvedModel:
         template=_template_name(path, manifest, pullable, adapter),
         manifest=manifest,
     )
+
+
+def _says_diff(path: Path) -> bool:
+    """Whether a directory without a manifest is a weight diff, as its files or its card say."""
+    card = path / "README.md"
+    if any(path.glob("diff*.safetensors")):
+        return True
+    return card.is_file() and _DIFF_CARD in card.read_bytes()[:_CARD_BYTES].lower()
 
 
 def _gguf_reference(name: str, path: Path, manifest: Manifest | None, host: Host) -> ResolvedModel:

@@ -19,6 +19,7 @@ from camelid_core.tasks import import_attribute
 
 from camelid_train.compat import finetune, uniform_finetune
 from camelid_train.compat import merge as merging
+from camelid_train.compat import weight_diff as diffs
 from camelid_train.compat.uniform_finetune import TranslatedRecipe
 from camelid_train.config import Recipe
 from camelid_train.launching import is_secondary_process, train_as_secondary
@@ -107,6 +108,15 @@ def merge(
 ) -> None:
     """Read an argument list of Alpaca-CoT's merge.py as it is, and print the command it means."""
     show_or_run(merging.read(context.args), run)
+
+
+@app.command("weight_diff", context_settings=_PASS_THROUGH)
+def weight_diff(
+    context: typer.Context,
+    run: Annotated[bool, typer.Option("--run", help="Do it instead of printing the command.")] = False,
+) -> None:
+    """Read an argument list of Stanford Alpaca's or open-instruct's weight_diff.py, and print the command it means."""
+    show_or_run(diffs.read(context.args), run)
 
 
 for _command in load_host().registry("camelid_compat_commands"):
