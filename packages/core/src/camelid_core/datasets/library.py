@@ -197,7 +197,7 @@ def _dataset(path: Path) -> Dataset | None:
         licence=description.licence,
         languages=description.languages,
         rows=description.rows,
-        load=noted(lambda faults, _: read(path / ROWS, "messages", faults=faults), any_split=True),
+        load=noted(lambda faults, _: read(path / ROWS, faults=faults), any_split=True),
         tags=("added",),
         source=description.source or description.parent,
     )

@@ -29,9 +29,11 @@ from .descriptions import record_json
 
 app = typer.Typer()
 
-File = Annotated[Path, typer.Argument(help="A data file: JSON, JSON Lines, CSV, TSV or Parquet.")]
+File = Annotated[Path, typer.Argument(help="A data file: JSON, JSON Lines, CSV, TSV, Parquet or plain text.")]
 ReaderName = Annotated[str, typer.Option("--reader", help="Format of the rows; told by their columns if not given.")]
-Map = Annotated[str, typer.Option("--map", help="Which column holds what: instruction=question,output=answer.")]
+Map = Annotated[
+    str, typer.Option("--map", help="Which column holds what: instruction=question,output=answer, or text=content.")
+]
 Lenient = Annotated[bool, typer.Option("--lenient", help="Skip and count malformed rows; else the first one stops.")]
 Seed = Annotated[int, typer.Option(help="For readers that choose among phrasings.")]
 KeepEscapes = Annotated[bool, typer.Option("--keep-escapes", help="FLAN's files: keep a literal \\n as it is.")]
@@ -43,7 +45,9 @@ def convert(
     out: Annotated[Path, typer.Option(help="File to write: .json, .jsonl, .csv, .tsv or .parquet.")],
     reader: ReaderName = "",
     mapping: Map = "",
-    writer: Annotated[str, typer.Option(help="Format to write; Alpaca's columns, or messages in Parquet.")] = "",
+    writer: Annotated[
+        str, typer.Option(help="Format to write; if not given: alpaca, messages in Parquet, text for texts.")
+    ] = "",
     lenient: Lenient = False,
     rows: Annotated[int | None, typer.Option(min=1, help="At most this many rows.")] = None,
     split: Annotated[str, typer.Option(help="train or heldout.")] = "train",
@@ -111,7 +115,7 @@ def inspect(
 
 @app.command()
 def add(
-    file: Annotated[str, typer.Argument(help="A data file: JSON, JSON Lines, CSV, TSV or Parquet.")],
+    file: Annotated[str, typer.Argument(help="A data file: JSON, JSON Lines, CSV, TSV, Parquet or plain text.")],
     name: Annotated[str, typer.Option(help="Name of the dataset; the file's name if not given.")] = "",
     reader: ReaderName = "",
     mapping: Map = "",

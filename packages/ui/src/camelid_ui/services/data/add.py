@@ -171,4 +171,6 @@ def readers() -> list[str]:
 def _check(plan: ImportPlan) -> None:
     """Raises UsageError: columns were not chosen that have to be."""
     if plan.reader == MAPPED and (plan.mapping is None or not plan.mapping.is_complete):
-        raise UsageError("Choose the columns that hold instruction and output, or the one that holds messages.")
+        raise UsageError(
+            "Choose the columns that hold instruction and output, or the one of messages, or the one of texts alone."
+        )
