@@ -185,14 +185,13 @@ def test_held_out_texts_are_those_of_the_hash_and_their_copies():
 
 def test_writers_say_what_holds_a_text(tmp_path):
     mixed = [text_record("Llamas.", "1", "s", ("t",)), alpaca("q", "a", id="2", source="s")]
-    for writer in ("alpaca", "sharegpt", "tulu", "prompt-completion"):
-        with pytest.raises(DataError, match=r"row 1 cannot be written as .*'text' and 'messages'"):
+    for writer in ("alpaca", "sharegpt", "tulu", "prompt-completion", "csv"):
+        with pytest.raises(DataError, match=r"row 1 cannot be written as .*when no writer is named"):
             write(mixed, tmp_path / "x.jsonl", writer)
-    with pytest.raises(DataError, match=r"row 2 .*'messages'"):
-        write(mixed, tmp_path / "x.jsonl", "text")
-    for rows, suffix in ((mixed, ".csv"), (mixed[::-1], ".csv"), (mixed[::-1], ".parquet")):
-        with pytest.raises(DataError, match="row 2"):
-            write(rows, tmp_path / f"x{suffix}")
+    for rows in (mixed, mixed[::-1]):
+        for suffix in (".csv", ".parquet"):
+            with pytest.raises(DataError, match=r"row 2 .* JSON Lines \(.jsonl\) can hold both"):
+                write(rows, tmp_path / f"x{suffix}")
     write(mixed, tmp_path / "all.jsonl", "messages")
     assert list(read(tmp_path / "all.jsonl")) == mixed
     write(mixed, tmp_path / "plain.jsonl")
@@ -205,6 +204,7 @@ def test_commands_take_texts_through(camelid, tmp_path, home):
     shown = camelid("datasets", "inspect", str(path), "--rows", "9", "--json").json
     assert [row.get("text") for row in shown["first"]] == [*TEXTS, None]
     assert shown["rows"] == 5
+    assert TEXTS[1] in camelid("datasets", "inspect", str(path)).out
     assert camelid("datasets", "add", str(path), "--name", "mixed").code == 0
     assert camelid("datasets", "mix", "mixed", "--name", "again").code == 0
     assert camelid("datasets", "mix", "again", "--out", str(tmp_path / "out.jsonl")).code == 0

@@ -38,7 +38,7 @@ def test_a_model_learns_from_texts_and_says_how(attempt, recipe, texts):
     assert (data["truncated"], data["dropped"]) == (0, 0)
     said = "\n".join(event["text"] for event in run.events("log"))
     assert "36 rows are texts without turns: every token is learnt, and 'chatml' (data.template) takes no part." in said
-    assert "longer than 32 tokens (data.cutoff) and were divided into" in said
+    assert "Texts of more than 32 tokens (data.cutoff) were divided: " in said
     assert "Columns that are not used: 'url' in" in said
     assert "there are no sample answers" in said
     assert not run.events("sample")

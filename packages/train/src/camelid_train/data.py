@@ -111,8 +111,8 @@ def _text_notes(account: CutoffCounts, section: DataSection) -> Iterator[str]:
     yield f"{rows}: every token is learnt, and {template} takes no part."
     if account.divided:
         yield (
-            f"{account.divided:,} of these are longer than {section.cutoff:,} tokens (data.cutoff) and were divided "
-            f"into {account.pieces:,} pieces; nothing was cut off."
+            f"Texts of more than {section.cutoff:,} tokens (data.cutoff) were divided: {account.divided:,} into "
+            f"{account.pieces:,} pieces. Nothing was cut off."
         )
 
 

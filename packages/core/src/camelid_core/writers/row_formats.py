@@ -41,7 +41,7 @@ class RowFormat:
     def checked_row(self, record: Record, faults: Faults) -> OutputRow:
         """The row, after a check that every text in it can be read back."""
         if record.is_text and self.row not in (_messages, _text):
-            raise RowFault("cannot_hold", "it is a text without turns. The writers 'text' and 'messages' can hold it.")
+            raise RowFault("cannot_hold", "it is a text without turns, which is written when no writer is named.")
         for number, message in enumerate(record.messages, 1):
             try:
                 text(message.content)
@@ -92,8 +92,11 @@ def _messages(record: Record, faults: Faults) -> OutputRow:
 
 def _text(record: Record, faults: Faults) -> OutputRow:
     if not record.is_text:
-        raise RowFault("cannot_hold", "it is a conversation and no text by itself. The writer 'messages' can hold it.")
+        raise RowFault("cannot_hold", _NO_TEXT)
     return {"text": record.messages[0].content}
+
+
+_NO_TEXT = "the rows before it are texts, and it is none. JSON Lines (.jsonl) can hold both."
 
 
 def _turn(message: Message) -> OutputRow:
@@ -156,8 +159,6 @@ def _in_pairs(record: Record) -> tuple[str, list[tuple[Message, Message]], tuple
     return system.content if system else "", pairs[:-1], pairs[-1]
 
 
-TEXTS = RowFormat("text", "A 'text' by itself, for continued pre-training.", {"text": TEXT_COLUMN}, _text)
-
 ROW_FORMATS = (
     RowFormat(
         "alpaca",
@@ -194,5 +195,6 @@ ROW_FORMATS = (
         {"prompt": TEXT_COLUMN, "completion": TEXT_COLUMN},
         _prompt_completion,
     ),
-    TEXTS,
 )
+TEXTS = RowFormat("text", "A 'text' by itself, for continued pre-training.", {"text": TEXT_COLUMN}, _text)
+"""What a text is written as where no writer is named."""
