@@ -33,7 +33,8 @@ _VERSION = re.compile(r"(.+)-v(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class DatasetDescription:
-    """Metadata of an added dataset. `parent` and `step`: the dataset it was made from, and how."""
+    """Metadata of an added dataset. `sha256` is that of the rows as they are here, `file_sha256` of the file that they
+    were read from. `parent` and `step`: the dataset it was made from, and how."""
 
     name: str
     rows: int
@@ -46,6 +47,7 @@ class DatasetDescription:
     help: str = ""
     reader: str = ""
     created: float = 0.0
+    file_sha256: str = ""
 
 
 def add(
@@ -59,6 +61,7 @@ def add(
     step: str = "",
     help: str = "",
     reader: str = "",
+    file_sha256: str = "",
     faults: Faults | None = None,
 ) -> Dataset:
     """Write `records` into the library as `name`.
@@ -84,6 +87,7 @@ def add(
             help,
             reader,
             time.time(),
+            file_sha256,
         )
         (staged / ABOUT).write_text(json.dumps(asdict(description), ensure_ascii=False, indent=2) + "\n", "utf-8")
         for path in staged.iterdir():
@@ -200,4 +204,5 @@ def _dataset(path: Path) -> Dataset | None:
         load=noted(lambda faults, _: read(path / ROWS, faults=faults), any_split=True),
         tags=("added",),
         source=description.source or description.parent,
+        facts=lambda: {"file_sha256": description.file_sha256} if description.file_sha256 else {},
     )
