@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from camelid_core.datasets import library
 from camelid_core.errors import DataError, UnknownName, UsageError
-from camelid_core.records import alpaca
+from camelid_core.records import alpaca, text_record
 from camelid_core.testing import write_jsonl
 from camelid_serve.json_lines import to_json_line
 from camelid_serve.metrics import METRICS, score
@@ -221,3 +221,17 @@ def test_suffixes_end_each_question_and_leave_the_rows_as_they_are(tmp_path):
     assert asked[1].error
     with pytest.raises(UnknownName, match="suffix 'explane'"):
         source.with_suffixes(["explane"])
+
+
+def test_a_text_without_turns_has_no_question(tmp_path, home):
+    path = write_jsonl(tmp_path / "x.jsonl", [{"text": "Llamas."}, {"instruction": "q", "output": "a"}])
+    first, second = open_input(str(path)).rows()
+    assert "line 1: it is a text without turns: there is no question to answer" in first.error
+    assert first.error.endswith("map it: instruction=text.")
+    assert second.messages
+    (mapped,) = list(open_input(str(path), "instruction=text").rows(1))
+    assert mapped.messages[0].content == "Llamas."
+    library.add([text_record("Llamas.")], "llamas")
+    (row,) = open_input("llamas").rows()
+    assert row.fields["text"] == "Llamas."
+    assert row.error.startswith("llamas, row 1: it is a text without turns")

@@ -112,3 +112,9 @@ def test_other_rejected_answers_are_other_data(prepared):
     digests = {prepared(PAIRS, [PAIR | {"rejected": [{"role": "assistant", "content": text}]}]).datasets[0].sha256
                for text in ("No", "Never")}  # fmt: skip
     assert len(digests) == 2
+
+
+@pytest.mark.parametrize("builder", [PAIRS, LABELLED, PROMPTS])
+def test_texts_without_turns_are_refused(prepared, builder):
+    with pytest.raises(DataError, match=r"row 2 of 'rows' is a text without turns.*objective.type=\"sft\""):
+        prepared(builder, [PAIR | {"label": True}, {"text": "Llamas."}])

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from .errors import DataError
 
-Role = Literal["system", "user", "assistant"]
-ROLES: tuple[str, ...] = get_args(Role)
+Role = Literal["system", "user", "assistant", "text"]
+ROLES = ("system", "user", "assistant")
+"""Roles of turns. A message of the role `text` is no turn: it is a whole record, of which every token is trained."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. `context` is Alpaca's `input`: material the instruction refers to, kept apart
+    """One turn, or a text by itself. `context` is Alpaca's `input`: material the instruction refers to, kept apart
     so that templates which show it separately can, and so that writing back loses nothing.
     An answer that is not `trained` stands in the conversation without a loss."""
 
@@ -34,7 +35,8 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A conversation to learn from; the last message is the assistant's.
+    """A conversation to learn from, whose last message is the assistant's; or a text by itself, for continued
+    pre-training: one message of the role `text`, which no template has a part in.
 
     `id` is stable across runs and unique within `source`. With feedback: `rejected` is the rejected answer of a
     preference pair, and `label` says whether the last message is a good answer (KTO).
@@ -48,8 +50,14 @@ class Record:
     label: bool | None = None
 
     @property
+    def is_text(self) -> bool:
+        return is_text(self.messages)
+
+    @property
     def prompt(self) -> tuple[Message, ...]:
-        """All messages before the last answer: what a model is given."""
+        """All messages before the last answer: what a model is given. Nothing where the record is a text."""
+        if self.is_text:
+            return ()
         return self.messages[:-1] if self.messages and self.messages[-1].role == "assistant" else self.messages
 
     @property
@@ -65,6 +73,14 @@ class Record:
         return last.content if last is not None and last.role == "assistant" else ""
 
 
+NO_QUESTION = "it is a text without turns: there is no question to answer in it."
+
+
+def is_text(messages: Sequence[Message]) -> bool:
+    """Whether these are a text by itself and no conversation."""
+    return len(messages) == 1 and messages[0].role == "text"
+
+
 def check_roles(messages: Sequence[Message]) -> None:
     """An optional system message first, then user and assistant in turn.
 
@@ -73,6 +89,8 @@ def check_roles(messages: Sequence[Message]) -> None:
     """
     if not messages:
         raise DataError("the conversation is empty; it needs at least a user message.")
+    if is_text(messages):
+        raise DataError(NO_QUESTION, "no_question")
     turns = list(messages)
     offset = 1 if turns[0].role == "system" else 0
     if len(turns) == offset:
@@ -81,6 +99,11 @@ def check_roles(messages: Sequence[Message]) -> None:
         expected = "user" if index % 2 == 0 else "assistant"
         if message.role != expected:
             raise DataError(f"turn {index + offset + 1} is from {message.role!r} where {expected!r} was expected.")
+
+
+def text_record(text: str, id: str = "", source: str = "", tags: tuple[str, ...] = ()) -> Record:
+    """A text by itself."""
+    return Record((Message("text", text),), id, source, tags)
 
 
 def alpaca(

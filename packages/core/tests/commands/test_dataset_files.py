@@ -100,7 +100,7 @@ def test_added_data_can_be_named_shown_and_removed(camelid, home):
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (["add", "https://example.org/x.json"], 2, "Download it first (curl -LO https://example.org/x.json)"),
+        (["add", "http://example.org/x.json"], 2, "only https"),
         (["add", "gone.jsonl"], 1, "'gone.jsonl' cannot be read: No such file"),
         (["add", "good.jsonl", "--name", "../x"], 2, "dataset name '../x' cannot be used"),
         (["add", "good.jsonl", "--name", "cot-arithmetic"], 2, "there is a dataset 'cot-arithmetic' already"),

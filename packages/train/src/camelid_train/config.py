@@ -56,10 +56,11 @@ class DataSection(Mixture):
     """Datasets: names or files, each optionally with a weight, as in cot-arithmetic:0.5. The default is built in,
     without a download. Also: `dataset`, `datasets`."""
     template: str = ""
-    """Prompt template by name; empty takes the base model's own. Also: `chat_template`, `prompt_template_name`."""
+    """Prompt template by name; empty takes the base model's own. Rows of text alone take none. Also: `chat_template`,
+    `prompt_template_name`."""
     cutoff: int = Field(512, ge=16, le=131072)
-    """Cut-off: maximum sequence length of a training row in tokens, prompt included; longer rows are cut, and left out
-    if no answer remains. Also: `cutoff_len`, `max_seq_length`, `sequence_len`."""
+    """Cut-off: maximum sequence length of an example in tokens, prompt included; longer rows are cut, and left out if
+    no answer remains; rows of text alone are divided. Also: `cutoff_len`, `max_seq_length`, `sequence_len`."""
     too_long: Literal["cut", "skip"] = "cut"
     """Rows longer than the cut-off: cut truncates them, skip leaves them out. Also: `excess_length_strategy`."""
     eval_rows: int = Field(64, ge=0, le=10000)

@@ -1,4 +1,4 @@
-"""A recipe's data section → tokenised examples, and an account of which rows were kept, truncated or dropped.
+"""A recipe's data section → tokenised examples, and an account of which rows were kept, truncated, divided or dropped.
 
 Knows mixtures, the token cache and the cut-off. Knows nothing of batches or models. Rows stay on disk:
 memory does not grow with them.
@@ -68,7 +68,7 @@ def prepare(
         return next(islice(_DropNegatives().filter(mixed.records()), int(train.rows[example]), None))
 
     uses, account = digests.uses(), account_table(mixed.account)
-    notes = [*source_notes(mixed.account), *positives.notes()]
+    notes = [*source_notes(mixed.account), *positives.notes(), *_text_notes(train.counts, section)]
     return PreparedData(train, heldout, train.counts, uses, account, notes, mixed.heldout, origin)
 
 
@@ -100,6 +100,20 @@ class _DropNegatives:
             return []
         dropped = f"{self._dropped:,} rows are marked as bad answers and were left out;"
         return [f'{dropped} objective.type="kto" learns from them.']
+
+
+def _text_notes(account: CutoffCounts, section: DataSection) -> Iterator[str]:
+    """What is done with texts by themselves, where there are any."""
+    if not account.texts:
+        return
+    rows = f"{account.texts:,} {'rows are texts' if account.texts > 1 else 'row is a text'} without turns"
+    template = f"{section.template!r} (data.template)" if section.template else "the template"
+    yield f"{rows}: every token is learnt, and {template} takes no part."
+    if account.divided:
+        yield (
+            f"Texts of more than {section.cutoff:,} tokens (data.cutoff) were divided: {account.divided:,} into "
+            f"{account.pieces:,} pieces. Nothing was cut off."
+        )
 
 
 class SourceDigests:

@@ -122,7 +122,7 @@ def _emit_data(context: TaskContext, data: PreparedData) -> None:
     context.emit(
         "data",
         rows=account.rows,
-        kept=len(data.train),
+        kept=account.kept,
         truncated=account.truncated,
         dropped=account.dropped,
         total_tokens=account.total_tokens,

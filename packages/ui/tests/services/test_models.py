@@ -14,12 +14,15 @@ from camelid_core.tokenization.encoder import Encoder
 
 ASKED = (Message("user", "Wie viel? 三 🙂<|im_end|>"), Message("assistant", "2 + 3 = 5 🙂"))
 
+TEXT = (Message("text", "Llamas spit. 三 🙂<|im_end|> " * 40),)
+
 
 @pytest.mark.parametrize("template", ["alpaca", "chatml", "vicuna"])
 def test_light_tokens_are_the_tokens_training_uses(services, template):
     reference = services.models.resolve("tiny")
     heavy = Encoder(load_tokenizer(reference), services.host.templates[template])
     light = services.models.encoder("tiny", template)
+    assert light.example(TEXT) == heavy.example(TEXT)
     for messages in (*CONVERSATIONS, ASKED):
         assert light.example(messages) == heavy.example(messages)
         assert light.prompt_ids(messages[:-1]) == heavy.prompt_ids(messages[:-1])
@@ -37,6 +40,13 @@ def test_tokens_are_shown_as_what_training_does_with_them(services):
 
 def test_the_cut_off_truncates(services):
     assert services.models.tokens("tiny", ASKED, "chatml", cutoff=5).count() == 5
+
+
+def test_of_a_text_its_first_piece_is_shown_without_a_template(services):
+    whole = services.models.tokens("tiny", TEXT, "chatml")
+    view = services.models.tokens("tiny", TEXT, "chatml", cutoff=5)
+    assert (view.count("trained"), view.count(), view.beyond) == (5, 5, whole.count() - 5)
+    assert (view.template, whole.template, whole.beyond) == ("", "", 0)
 
 
 def test_models_and_artefacts_are_told_apart(services, adapter, home):

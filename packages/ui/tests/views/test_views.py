@@ -9,7 +9,7 @@ import pytest
 from camelid_core.jobs import Job, JobState
 from camelid_core.quality import DatasetStats, LintFinding
 from camelid_core.readers import Faults
-from camelid_core.records import Message, Record
+from camelid_core.records import Message, Record, text_record
 from camelid_core.tokenization.encoder import TokenArrays
 from camelid_ui import views
 from camelid_ui.i18n import Translator
@@ -131,3 +131,17 @@ def test_what_to_fetch_is_a_sentence_and_a_command_to_copy():
 @pytest.mark.parametrize("rows", [0, 1, 100, 10**6, 10**9])
 def test_sizes_are_drawn_within_their_bar(rows):
     assert 0 <= collection.scale(rows) <= 1
+
+
+def test_a_text_stands_where_answers_do_and_a_book_is_shown_by_its_beginning():
+    record = text_record(EVIL + "x" * 20_000)
+    rows = selected_dataset.rows([record], 0, 0, SAY)
+    assert "Text without turns" in rows
+    assert views.esc(EVIL) in rows
+    bubbles = conversation.bubbles(record.messages, SAY)
+    assert len(bubbles) < 11_000
+    assert "more characters" in bubbles
+    assert "<img" not in rows + bubbles
+    tokens = conversation.tokens(TokenView((TokenSpan("Llamas", "trained", 3),), "", beyond=9), SAY, cutoff=3)
+    assert "12 tokens, all of them trained on; a text takes no prompt template." in tokens
+    assert "the first 3" in tokens

@@ -46,7 +46,7 @@ def prepare(
     def encode_rows(first: Iterable[Record], again: Callable[[], Iterable[Record]]) -> AnswerRows[Any]:
         facts: list[Any] = []
         streams = [
-            _collecting_facts(builder, builder.sides[0](first), facts),
+            _collecting_facts(builder, builder.sides[0](_without_texts(first)), facts),
             *(side(again()) for side in builder.sides[1:]),
         ]
         sides = [cache.encode(stream, encoder, progress=progress) for stream in streams]
@@ -75,6 +75,16 @@ def _check(rows: AnswerRows[Any], data: DataSection) -> None:
         raise DataError(f"{names}: no rows to train on.")
     if not len(rows) or drops_too_many(account.dropped, account.rows):
         raise DataError(f"{names}: {dropped_rows_message(account, data)}")
+
+
+def _without_texts(records: Iterable[Record]) -> Iterator[Record]:
+    for record in records:
+        if record.is_text:
+            raise DataError(
+                f"row {record.id} of {record.source!r} is a text without turns: it has no answer to prefer or reward. "
+                'objective.type="sft" learns from texts.'
+            )
+        yield record
 
 
 def _with_chosen(records: Iterable[Record]) -> Iterator[Record]:

@@ -45,7 +45,7 @@ def print_values(values: Mapping[str, Any], as_json: bool) -> None:
 
 def _value_text(value: Any) -> str:
     if isinstance(value, dict):
-        if "messages" in value:
+        if not all(isinstance(count, int | float) for count in value.values()):
             return json.dumps(value, ensure_ascii=False)
         return ", ".join(f"{count:,} {kind}" for kind, count in value.items()) or "none"
     if isinstance(value, bool):

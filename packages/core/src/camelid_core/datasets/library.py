@@ -35,7 +35,8 @@ _VERSION = re.compile(r"(.+)-v(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class DatasetDescription:
-    """Metadata of an added dataset. `parent` and `step`: the dataset it was made from, and how."""
+    """Metadata of an added dataset. `sha256` is that of the rows as they are here, `file_sha256` of the file that they
+    were read from. `parent` and `step`: the dataset it was made from, and how."""
 
     name: str
     rows: int
@@ -50,6 +51,7 @@ class DatasetDescription:
     created: float = 0.0
     generator: tuple[str, ...] = ()
     citation: str = ""
+    file_sha256: str = ""
 
 
 class Described(Protocol):
@@ -101,6 +103,7 @@ def add(
     reader: str = "",
     generator: Sequence[str] = (),
     citation: str = "",
+    file_sha256: str = "",
     faults: Faults | None = None,
 ) -> Dataset:
     """Write `records` into the library as `name`.
@@ -128,6 +131,7 @@ def add(
             time.time(),
             tuple(generator),
             citation,
+            file_sha256,
         )
         (staged / ABOUT).write_text(json.dumps(asdict(description), ensure_ascii=False, indent=2) + "\n", "utf-8")
         for path in staged.iterdir():
@@ -242,9 +246,10 @@ def _dataset(path: Path) -> Dataset | None:
         licence=description.licence,
         languages=description.languages,
         rows=description.rows,
-        load=noted(lambda faults, _: read(path / ROWS, "messages", faults=faults), any_split=True),
+        load=noted(lambda faults, _: read(path / ROWS, faults=faults), any_split=True),
         tags=("added",),
         source=description.source or description.parent,
         generator=description.generator,
         citation=description.citation,
+        facts=lambda: {"file_sha256": description.file_sha256} if description.file_sha256 else {},
     )

@@ -52,6 +52,8 @@ class LanguageSample:
 
 
 def _text(record: Record) -> str:
-    """The beginning of the question and of the answer."""
+    """The beginning of the question and of the answer, or of a text."""
+    if record.is_text:
+        return record.messages[0].content[:_HEAD]
     question = next((message.text for message in record.messages if message.role == "user"), "")
     return f"{question[: _HEAD // 2]}\n{record.answer[: _HEAD // 2]}"

@@ -58,14 +58,17 @@ def fingerprint(record: Record, normalise: Normalise = normal_turns) -> bytes:
 
 
 def prompt_key(record: Record, normalise: Normalise = normal_turns) -> int:
-    """64 bits that two rows share when their prompts are the same: white space, composition and case aside."""
-    return _folded_key(normalise(record)[: len(record.prompt)])
+    """64 bits that two rows share when their prompts are the same: white space, composition and case aside. A row
+    without a prompt, such as a text, goes by the whole of it."""
+    return _folded_key(normalise(record)[: len(record.prompt) or None])
 
 
 def conversation_key(record: Record, normalise: Normalise = normal_turns) -> int:
     """64 bits that two rows share when their conversations begin alike: up to the first question. Rows of one
-    conversation that was cut into a row per turn have one key; rows of a single turn have their `prompt_key`."""
-    first = next((at for at, message in enumerate(record.messages) if message.role == "user"), len(record.prompt) - 1)
+    conversation that was cut into a row per turn have one key; texts and rows of one question have their `prompt_key`.
+    """
+    last = max(0, len(record.prompt) - 1)
+    first = next((at for at, message in enumerate(record.messages) if message.role == "user"), last)
     return _folded_key(normalise(record)[: first + 1])
 
 

@@ -49,6 +49,8 @@ def snippet(text: str, at: int = 0, width: int = 60) -> str:
 
 def _empty_output(record: Record) -> str:
     messages = record.messages
+    if record.is_text:
+        return "" if messages[0].content.strip() else "the text is empty"
     if not messages or messages[-1].role != "assistant":
         return "there is no answer"
     for number, message in enumerate(messages, 1):
@@ -82,7 +84,7 @@ def _without_hashtags(record: Record) -> Record | None:
 
 def _roles(record: Record) -> str:
     messages = record.messages
-    if len(messages) == 2 and messages[0].role == "user" and messages[1].role == "assistant":
+    if record.is_text or (len(messages) == 2 and messages[0].role == "user" and messages[1].role == "assistant"):
         return ""
     try:
         check_roles(messages)
@@ -287,7 +289,7 @@ def _answered(record: Record, answer: str) -> Record:
 LINTS: dict[str, Lint] = {
     lint.name: lint
     for lint in (
-        Lint("empty-output", "An answer without text: there is nothing to learn.", _empty_output),
+        Lint("empty-output", "An answer or a text by itself that is empty: there is nothing to learn.", _empty_output),
         Lint("empty-instruction", "A question without text.", _empty_instruction),
         Lint("role-order", "Turns that do not alternate, or that do not end in an answer.", _roles),
         Lint(
@@ -316,7 +318,7 @@ LINTS: dict[str, Lint] = {
         Lint("refusal", "An answer that refuses: “As an AI language model …”.", _refusal),
         Lint("answer-is-prompt", "An answer that repeats the question word for word.", _answer_is_prompt),
         Lint("short-answer", f"An answer of fewer than {_SHORT} characters.", _short_answer),
-        Lint("long-row", f"A conversation of more than {_LONG:,} characters.", _long_row),
+        Lint("long-row", f"A conversation or text of more than {_LONG:,} characters.", _long_row),
     )
 }
 """The lints of one row, by name; `camelid_core.quality.LINTS` adds those that compare rows."""

@@ -81,12 +81,14 @@ class LengthHistogram:
 
 @dataclass(slots=True)
 class DatasetStats:
-    """The statistics. `languages` are shares of a sample; where they are None, `notes` says why."""
+    """The statistics. `texts` are rows without turns, which count in none of the numbers of turns and answers.
+    `languages` are shares of a sample; where they are None, `notes` says why."""
 
     rows: int = 0
     turns: Counter[int] = field(default_factory=Counter)
     with_system: int = 0
     with_context: int = 0
+    texts: int = 0
     conversation: LengthHistogram = field(default_factory=LengthHistogram)
     answer: LengthHistogram = field(default_factory=LengthHistogram)
     tags: Counter[str] = field(default_factory=Counter)
@@ -103,6 +105,7 @@ class DatasetStats:
             "turns": {str(turns): rows for turns, rows in sorted(self.turns.items())},
             "with_system": self.with_system,
             "with_context": self.with_context,
+            "texts": self.texts,
             "characters": self.conversation.as_dict(),
             "answer_characters": self.answer.as_dict(),
             "tags": dict(self.tags.most_common()),
@@ -158,7 +161,11 @@ def compute_stats(
 def _count(found: DatasetStats, record: Record) -> None:
     found.rows += 1
     messages = record.messages
-    found.turns[len(messages)] += 1
+    if record.is_text:
+        found.texts += 1
+    else:
+        found.turns[len(messages)] += 1
+        found.answer.add(len(record.answer))
     length = 0
     for message in messages:
         length += len(message.content)
@@ -168,7 +175,6 @@ def _count(found: DatasetStats, record: Record) -> None:
     if messages and messages[0].role == "system":
         found.with_system += 1
     found.conversation.add(length)
-    found.answer.add(len(record.answer))
     _tally(found.sources, record.source)
     for tag in record.tags:
         _tally(found.tags, tag)

@@ -1,4 +1,4 @@
-"""Data files → `Record`s, streaming: JSON, JSON Lines, CSV, TSV and Parquet, in the row formats in common use.
+"""Data files → `Record`s, streaming: JSON, JSON Lines, CSV, TSV, Parquet and plain text, in the usual row formats.
 
 Knows files and their faults, which it names by file, line and excerpt. Knows no template.
 """

@@ -13,7 +13,7 @@ from camelid_core.errors import UsageError, did_you_mean
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Field of a record → column of the file. Either `instruction` and `output`, or `messages`, must be given."""
+    """Field of a record → column of the file. `instruction` and `output`, or `messages`, or `text` must be given."""
 
     instruction: str = ""
     input: str = ""
@@ -21,6 +21,7 @@ class Columns:
     system: str = ""
     history: str = ""
     messages: str = ""
+    text: str = ""
     id: str = ""
     source: str = ""
     tags: str = ""
@@ -47,16 +48,21 @@ class Columns:
                 raise UsageError(f"mapping {text!r}: {ours!r} is given twice.")
             given[ours] = theirs
         columns = cls(**given)
-        if not needs_output and (columns.messages or columns.instruction):
+        if not needs_output and columns.instruction:
             return columns
         if not columns.is_complete:
-            raise UsageError(f"mapping {text!r}: it must name 'instruction' and 'output', or 'messages'.")
+            raise UsageError(f"mapping {text!r}: it must name 'instruction' and 'output', or 'messages', or 'text'.")
         return columns
 
     @property
     def is_complete(self) -> bool:
         """Whether a record can be made."""
-        return bool(self.messages or (self.instruction and self.output))
+        return bool(self.messages or self.text or (self.instruction and self.output))
+
+    @property
+    def turns(self) -> list[str]:
+        """The fields given that turns are made of."""
+        return [name for name in self.used() if name not in ("text", "id", "source", "tags")]
 
     def used(self) -> dict[str, str]:
         """Only what is given."""

@@ -20,6 +20,8 @@ from .delimited import DelimitedRows, delimiter_of
 from .json_array import JsonArrayRows, is_object_with_rows
 from .json_lines import JsonLinesRows
 from .parquet import ParquetRows
+from .plain_text import SUFFIX as TEXT_SUFFIX
+from .plain_text import PlainTextRows, looks_like_json
 from .row_faults import Faults
 
 _BOM = b"\xef\xbb\xbf"
@@ -60,6 +62,7 @@ INPUT_FILE_FORMATS = (
     InputFileFormat(
         "JSON array", lambda file, name, start, faults: JsonArrayRows(file, name, faults), (".json",), b"["
     ),
+    InputFileFormat("Plain text", lambda file, name, start, faults: PlainTextRows(file, name, faults), (TEXT_SUFFIX,)),
     InputFileFormat(
         "JSON Lines", lambda file, name, start, faults: JsonLinesRows(file, name, faults), (".jsonl", ".ndjson")
     ),
@@ -157,8 +160,11 @@ def _identify(path: Path, start: bytes, compressed: bool) -> InputFileFormat:
 
 
 def _file_format(start: bytes, suffix: str) -> InputFileFormat:
-    """Parquet has magic bytes; a table is known by its suffix alone; for JSON the beginning counts."""
+    """Parquet has magic bytes; a table is known by its suffix alone, a text unless it begins as JSON rows do; for JSON
+    the beginning counts."""
     by_name = next((form for form in INPUT_FILE_FORMATS if suffix in form.suffixes), None)
+    if suffix == TEXT_SUFFIX and looks_like_json(start):
+        by_name = None
     if by_name is not None and not by_name.begins and by_name.name != "JSON Lines":
         return by_name
     if is_object_with_rows(start):

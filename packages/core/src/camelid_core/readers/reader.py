@@ -75,7 +75,8 @@ def _any(path: Path) -> bool:
 class Reader:
     """One format. `record(row, number, reading)` makes a record or raises RowFault.
 
-    A row fits if it has all columns of one of `column_sets`; without `column_sets` the reader is used only when named.
+    A row fits if it has all columns of one of `column_sets` and none of `unless`, which give those columns another
+    meaning; without `column_sets` the reader is used only when named.
     `rows` splits the file into rows where suffix and first bytes do not tell how.
     A reader that `refines` another is used in its place for the files it `accepts`.
     """
@@ -84,11 +85,15 @@ class Reader:
     help: str
     record: Callable[[Row, int, ReadContext], Record]
     column_sets: tuple[tuple[str, ...], ...] = ()
+    unless: tuple[str, ...] = ()
     rows: Callable[[Path, ReadContext], RowSource] = _open
     refines: str = ""
     accepts: Callable[[Path], bool] = _any
 
     def fits(self, row: Row) -> bool:
+        return self.has_columns(row) and not any(name in row for name in self.unless)
+
+    def has_columns(self, row: Row) -> bool:
         return any(all(key in row for key in keys) for keys in self.column_sets)
 
     def read_row(self, row: Row, number: int, read_context: ReadContext, used: str = "") -> Record:

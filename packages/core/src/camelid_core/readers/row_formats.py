@@ -1,4 +1,4 @@
-"""Row formats known by their columns (Alpaca, ShareGPT, OpenAI messages, Tulu, prompt and completion) → records.
+"""Row formats known by their columns (Alpaca, ShareGPT, messages, Tulu, prompt and completion, text) → records.
 
 Knows names of columns. Knows nothing of files.
 """
@@ -10,12 +10,13 @@ from typing import Any
 from camelid_core.records import Message, Record
 
 from .column_mapping import Columns
+from .column_proposal import COLUMN_NAMES
 from .companions import context_of, earlier_turns, first_text, history_of, system_of, with_options, with_rationale
 from .dialogue import dialogue
 from .preferences import OPENAI_PREFERENCES, PREFERENCES, label_of
 from .reader import METADATA_COLUMNS, ReadContext, Reader, Row, build_record
 from .row_faults import RowFault
-from .text_values import is_absent, listed, text
+from .text_values import MAX_FIELD, is_absent, listed, text
 from .turns import turns
 
 OUTPUT_COLUMNS = ("output", "response")
@@ -123,6 +124,22 @@ _NO_ANSWER = (
 )
 
 
+def text_by_itself(row: Row, number: int, read_context: ReadContext) -> Record:
+    return build_record([_text_message(row["text"])], row, number, read_context)
+
+
+def _text_message(value: Any) -> Message:
+    if isinstance(value, str) and len(value) > MAX_FIELD:
+        raise RowFault("too_long", _LONG_TEXT.format(len(value)), ", 'text'")
+    return Message("text", text(value, "text"))
+
+
+_LONG_TEXT = (
+    f"{{:,}} characters; a row takes at most {MAX_FIELD:,}. Cut it into several rows, or save it as a .txt file, which "
+    "is read in parts."
+)
+
+
 def mapped(row: Row, number: int, read_context: ReadContext) -> Record:
     """By the columns that `read_context` names."""
     names = read_context.columns or Columns()
@@ -139,6 +156,8 @@ def mapped(row: Row, number: int, read_context: ReadContext) -> Record:
 
 
 def _mapped(given: dict[str, Any], number: int, read_context: ReadContext) -> list[Message]:
+    if "text" in given:
+        return [_text_message(given["text"])]
     if "messages" in given:
         return [*system_of(given), *turns(given["messages"], "messages", read_context.faults)]
     return list(alpaca(given | {"id": None, "source": None, "tags": None}, number, read_context).messages)
@@ -166,6 +185,13 @@ FORMATS = (
         "A question and its answer: 'prompt' and 'completion' (and 'label'), 'question' and 'answer', and the like.",
         prompt_completion,
         PROMPT_ANSWER_COLUMNS,
+    ),
+    Reader(
+        "text",
+        "A 'text' by itself, every token of which is trained, without a template: continued pre-training.",
+        text_by_itself,
+        (("text",),),
+        unless=COLUMN_NAMES["output"],
     ),
     Reader("mapped", "Any columns, named by a mapping: instruction=question,output=answer.", mapped),
 )

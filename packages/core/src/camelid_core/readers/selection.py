@@ -48,6 +48,10 @@ def choose_reader(path: Path, name: str = "", columns: Columns | None = None) ->
         UnknownName: no reader is called `name`.
         UsageError: a mapping for a reader that takes none, or none for the one that needs it.
     """
+    if columns is not None and columns.text and columns.turns:
+        raise UsageError(
+            f"mapping {str(columns)!r}: a text stands by itself; leave out {', '.join(columns.turns)}, or 'text'."
+        )
     if columns is not None and name in ("", "mapped"):
         return READERS["mapped"]
     if columns is not None:
@@ -94,7 +98,7 @@ def reader_for_row(row: Row, readers: Iterable[Reader] = READERS.values()) -> Re
     raise RowFault(
         "unknown_format",
         f"no known format; the keys are [{listed(sorted(map(str, row)))}]. "
-        "Rows need 'instruction' and 'output' (and may have 'input'), or 'messages'; "
+        "Rows need 'instruction' and 'output' (and may have 'input'), 'messages', or 'text' without an answer; "
         f"other names need a mapping: {proposed}.",
     )
 
@@ -137,7 +141,7 @@ def _requiring_columns(reader: Reader) -> Reader:
     required = ", or ".join(" and ".join(map(repr, keys)) for keys in reader.column_sets)
 
     def record(row: Row, number: int, read_context: ReadContext) -> Record:
-        if not reader.fits(row):
+        if not reader.has_columns(row):
             raise RowFault("unknown_format", f"reader {reader.name!r} needs {required}; the columns are {listed(row)}.")
         return reader.record(row, number, read_context)
 

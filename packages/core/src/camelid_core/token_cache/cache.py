@@ -2,7 +2,7 @@
 
 Knows directories, threads and locks. Knows nothing of cut-offs, recipes or datasets.
 
-A shard holds the tokens of up to `SHARD_ROWS` consecutive conversations and is named by a digest of their
+A shard holds the tokens of up to `SHARD_ROWS` consecutive records and is named by a digest of their
 text, the template, the tokenizer and the code's version. So a run with the same rows under the same template
 finds them, and one that was killed halfway resumes where the finished shards end.
 """
@@ -32,7 +32,7 @@ from .encoded_dataset import DirectoryInUse, EncodedDataset
 from .shards import ShardLayout
 
 SHARD_ROWS = 4096
-"""Conversations per shard: a second's work, so little is lost to a kill."""
+"""Records per shard: a second's work, so little is lost to a kill."""
 SHARD_CHARACTERS = 8_000_000
 """A shard ends earlier where conversations are long, so that memory stays bounded."""
 _BATCH = 256
@@ -92,6 +92,7 @@ class TokenCache:
         directory = self.directory / encoder_key(encoder)
         in_use = DirectoryInUse(directory)
         made: list[_Shard] = []  # in the order of the records
+        texts = bytearray()
         done = 0
         for chunk, shard in _map_in_order(
             _chunks(records), partial(_read_or_write_shard, directory, encoder), workers or _cores()
@@ -99,13 +100,15 @@ class TokenCache:
             if not lenient:
                 _raise_refused(chunk, shard, encoder)
             made.append(shard)
+            texts += bytes(record.is_text for record in chunk)
             done += len(chunk)
             if progress is not None:
                 progress(done, total)
         empty = np.zeros(0, np.int64)
         lengths = np.concatenate([empty, *(shard.lengths for shard in made)])
         trained = np.concatenate([empty, *(shard.trained for shard in made)])
-        return EncodedDataset([shard.layout for shard in made], lengths, trained, in_use)
+        layouts = [shard.layout for shard in made]
+        return EncodedDataset(layouts, lengths, trained, np.frombuffer(texts, np.bool_), in_use)
 
     def entries(self) -> list[CacheEntry]:
         """What the cache holds, the last used first."""

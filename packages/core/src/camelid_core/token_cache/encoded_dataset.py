@@ -1,4 +1,5 @@
-"""Tokenised rows as sequences that stay on disk (memory-mapped): whole rows, and rows cut off at a length.
+"""Tokenised rows as sequences that stay on disk (memory-mapped): whole rows, and rows cut off at a length. A text by
+itself is not cut off but divided into pieces of that length.
 
 Only two numbers per row are held in memory, how many tokens and how many trained tokens it has, so
 that lengths, order and counts need no reading. Knows shards. Knows nothing of how they are made.
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     IntArray = np.ndarray[Any, np.dtype[np.int64]]
+    BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
 RowT = TypeVar("RowT")
 
@@ -43,8 +45,8 @@ def drops_too_many(dropped: float, rows: float) -> bool:
 @dataclass(slots=True)
 class CutoffCounts:
     """What a cut-off does to rows: `truncated` rows are kept without their end, `dropped` rows lose their whole answer
-    to it or are left out for their length, `refused` rows are conversations that the template cannot render. Tokens are
-    those that are kept."""
+    to it or are left out for their length, `refused` rows are conversations that the template cannot render. `texts`
+    are rows without turns; `divided` of these are longer, and became `pieces`. Tokens are those that are kept."""
 
     rows: int = 0
     truncated: int = 0
@@ -52,6 +54,13 @@ class CutoffCounts:
     total_tokens: int = 0
     trained_tokens: int = 0
     refused: int = 0
+    texts: int = 0
+    divided: int = 0
+    pieces: int = 0
+
+    @property
+    def kept(self) -> int:
+        return self.rows - self.dropped - self.refused
 
 
 class DirectoryInUse:
@@ -87,15 +96,22 @@ class RowSequence(Sequence[RowT]):
 
 
 class EncodedDataset(RowSequence[Example]):
-    """All rows, none of them cut off, in the order they were given. `lengths` and `trained` count tokens per row."""
+    """All rows, none of them cut off, in the order they were given. `lengths` and `trained` count tokens per row;
+    `texts` says which rows are texts by themselves."""
 
     def __init__(
-        self, layouts: Sequence[ShardLayout], lengths: IntArray, trained: IntArray, in_use: DirectoryInUse | None = None
+        self,
+        layouts: Sequence[ShardLayout],
+        lengths: IntArray,
+        trained: IntArray,
+        texts: BoolArray,
+        in_use: DirectoryInUse | None = None,
     ) -> None:
         import numpy as np
 
         self.lengths = lengths
         self.trained = trained
+        self.texts = texts
         self._layouts = list(layouts)
         self._starts = np.cumsum([0, *(layout.rows for layout in layouts)])
         self._open: OrderedDict[int, Any] = OrderedDict()
@@ -104,36 +120,41 @@ class EncodedDataset(RowSequence[Example]):
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def row(self, number: int, cutoff: int | None = None) -> Example:
-        """Row `number`, or its first `cutoff` tokens."""
+    def row(self, number: int, cutoff: int | None = None, skip: int = 0) -> Example:
+        """Row `number`, or its first `cutoff` tokens after those to `skip`."""
         import numpy as np
 
         shard = int(np.searchsorted(self._starts, number, side="right")) - 1
         data, offsets = self._shard(shard)
         layout, inside = self._layouts[shard], number - int(self._starts[shard])
-        start, end = int(offsets[inside]), int(offsets[inside + 1])
+        start, end = int(offsets[inside]) + skip, int(offsets[inside + 1])
         end = end if cutoff is None else min(end, start + cutoff)
         ids = np.frombuffer(data, np.int32, end - start, layout.ids + 4 * start)
         trained = _bits(data, layout.trained, start, end)
         return Example(ids.tolist(), np.where(trained, ids, IGNORE).tolist())
 
     def view(self, cutoff: int, whole: bool = False) -> CutoffView:
-        """The rows that still have trained tokens when cut off at `cutoff` tokens; `whole` leaves out longer rows
-        instead of cutting them."""
+        """The rows that still have trained tokens when cut off at `cutoff` tokens, and the texts in pieces of that
+        length; `whole` leaves out longer rows and texts instead."""
         return CutoffView(self, cutoff, whole)
 
     def trained_within(self, cutoff: int) -> IntArray:
-        """How many of each row's first `cutoff` tokens are trained."""
+        """How many of each row's first `cutoff` tokens are trained; of a text all are, in one piece or another."""
         import numpy as np
 
-        counts = self.trained.copy()
+        counts, cut = self.trained.copy(), self.cut_off(cutoff)
         for shard, layout in enumerate(self._layouts):
             rows = slice(int(self._starts[shard]), int(self._starts[shard + 1]))
-            if (self.lengths[rows] > cutoff).any():
+            if cut[rows].any():
                 data, offsets = self._shard(shard)
                 so_far = np.concatenate([[0], np.cumsum(_bits(data, layout.trained, 0, layout.tokens))])
-                counts[rows] = so_far[np.minimum(offsets[:-1] + cutoff, offsets[1:])] - so_far[offsets[:-1]]
+                within = so_far[np.minimum(offsets[:-1] + cutoff, offsets[1:])] - so_far[offsets[:-1]]
+                counts[rows] = np.where(cut[rows], within, counts[rows])
         return counts
+
+    def cut_off(self, cutoff: int) -> BoolArray:
+        """The rows that `cutoff` tokens cut off: the longer ones, except texts."""
+        return (self.lengths > cutoff) & ~self.texts
 
     def _shard(self, index: int) -> tuple[Any, Any]:
         """The memory-mapped file of a shard and where its rows start; the least recently used one is closed."""
@@ -156,38 +177,51 @@ class EncodedDataset(RowSequence[Example]):
         return entry
 
 
-class CutoffView(RowSequence[Example]):
-    """Rows cut off at `cutoff` tokens; those without trained tokens are left out. `counts` says how many.
+def pieces(lengths: IntArray, texts: BoolArray, cutoff: int) -> IntArray:
+    """How many examples each row gives: a text one for every `cutoff` tokens or part of them, another row one."""
+    import numpy as np
 
-    `lengths` are known without reading; `rows` are the row numbers in the whole dataset.
+    return np.where(texts, -(-lengths // cutoff), 1)
+
+
+class CutoffView(RowSequence[Example]):
+    """Rows cut off at `cutoff` tokens, texts in pieces; rows without trained tokens are left out and counted.
+
+    `lengths` are known without reading; `rows` are the numbers, in the whole dataset, of the rows that the examples are
+    made of.
     """
 
     def __init__(self, encoded: EncodedDataset, cutoff: int, whole: bool = False) -> None:
         import numpy as np
 
-        longer = encoded.lengths > cutoff
         trained = encoded.trained_within(cutoff)
         if whole:
-            trained[longer] = 0
+            trained[encoded.lengths > cutoff] = 0
+        kept = np.flatnonzero(trained)
+        parts = pieces(encoded.lengths, encoded.texts, cutoff)[kept]
         self.encoded = encoded
         self.cutoff = cutoff
-        self.rows = np.flatnonzero(trained)
-        self.lengths = np.minimum(encoded.lengths, cutoff)[self.rows]
+        self.rows = np.repeat(kept, parts)
+        self._skipped = cutoff * (np.arange(len(self.rows)) - np.repeat(np.cumsum(parts) - parts, parts))
+        self.lengths = np.minimum(encoded.lengths[self.rows] - self._skipped, cutoff)
         refused = int((encoded.lengths == 0).sum())
         self.counts = CutoffCounts(
             rows=len(encoded),
-            truncated=int((longer & (trained > 0)).sum()),
-            dropped=len(encoded) - len(self.rows) - refused,
+            truncated=int(encoded.cut_off(cutoff)[kept].sum()),
+            dropped=len(encoded) - len(kept) - refused,
             total_tokens=int(self.lengths.sum()),
             trained_tokens=int(trained.sum()),
             refused=refused,
+            texts=int(encoded.texts.sum()),
+            divided=int((parts > 1).sum()),
+            pieces=int(parts[parts > 1].sum()),
         )
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def row(self, number: int) -> Example:
-        return self.encoded.row(int(self.rows[number]), self.cutoff)
+        return self.encoded.row(int(self.rows[number]), self.cutoff, int(self._skipped[number]))
 
 
 def _bits(data: Any, at: int, start: int, end: int) -> Any:

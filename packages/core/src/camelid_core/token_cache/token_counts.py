@@ -30,7 +30,8 @@ def count_tokens(
     """Counts of a dataset's training rows, or its first `limit`, as plain values that JSON can hold:
 
     - `rows`, of which `refused` are conversations that the template cannot render, and `dropped` lose their whole
-      answer to `cutoff`; `kept` = rows - refused - dropped, of which `truncated` lose their end;
+      answer to `cutoff`; `kept` = rows - refused - dropped, of which `truncated` lose their end and `divided` are texts
+      longer than that, which become `pieces`;
     - `total_tokens` and `trained_tokens` of what is kept, cut off; `cutoff` itself;
     - `longest`, and `median` and `p95`: lengths in tokens, uncut, of the rows that are not refused;
     - `lengths`: the histogram of those lengths as `[[from, to, rows], …]` with `from <= length < to`.
@@ -53,10 +54,12 @@ def count_encoded(encoded: EncodedDataset, cutoff: int) -> dict[str, Any]:
     median, p95 = (int(value) for value in np.percentile(lengths, [50, 95])) if len(lengths) else (0, 0)
     return {
         "rows": cutoff_counts.rows,
-        "kept": len(view),
+        "kept": cutoff_counts.kept,
         "refused": cutoff_counts.refused,
         "truncated": cutoff_counts.truncated,
         "dropped": cutoff_counts.dropped,
+        "divided": cutoff_counts.divided,
+        "pieces": cutoff_counts.pieces,
         "total_tokens": cutoff_counts.total_tokens,
         "trained_tokens": cutoff_counts.trained_tokens,
         "cutoff": cutoff,

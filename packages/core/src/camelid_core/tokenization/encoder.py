@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from camelid_core.errors import CamelidError, ModelError
-from camelid_core.records import Message
+from camelid_core.records import Message, is_text
 from camelid_core.templates.segments import Segment, fill_special_tokens, without_loss
 from camelid_core.templates.template import PromptTemplate, for_tokenizer
 
@@ -38,7 +38,7 @@ TOKENIZATION_VERSION = 2
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One tokenised conversation; `labels` has the token id where it is trained on, else `IGNORE`."""
+    """One tokenised conversation or text; `labels` has the token id where it is trained on, else `IGNORE`."""
 
     input_ids: list[int]
     labels: list[int]
@@ -87,6 +87,9 @@ class Encoder:
     `special` has the id of every control token, `prefix` the ids that come before any text: what the tokenizer itself
     puts there, and nothing where the template is complete.
 
+    A text by itself has no part of the template: its ids are the tokenizer's own for it, with what it puts first and
+    its end-of-sequence token at the end, if it has one; all are trained.
+
     Raises:
         ModelError: the tokenizer has no `tokenizers` backend.
     """
@@ -110,7 +113,8 @@ class Encoder:
         self._control_pieces: dict[str, list[tuple[int, str]]] = {}
         self._constants: dict[tuple[str, int], list[int]] = {}
         self._stable_prefixes: dict[tuple[str, int], tuple[int, list[int]]] = {}
-        self.prefix = [] if getattr(self.template, "complete", False) else _added_prefix(tokenizer)
+        self._added = _added_ids(tokenizer)
+        self.prefix = [] if getattr(self.template, "complete", False) else self._added[0]
 
     @cached_property
     def decoder(self) -> TokenDecoder:
@@ -213,9 +217,18 @@ class Encoder:
                 yield span.ids + ids if span.ids else ids
 
     def _example_plan(self, messages: Sequence[Message]) -> list[_Span]:
+        if is_text(messages):
+            return self._text_plan(messages[0].content)
         segments = self.template.render(messages)
         answers = [message.trained for message in messages if message.role == "assistant"]
         return _until_last_answer(self._plan(segments if all(answers) else without_loss(segments, answers)))
+
+    def _text_plan(self, text: str) -> list[_Span]:
+        before, after = self._added
+        eos = self.tokenizer.convert_tokens_to_ids(self._eos) if self._eos else None
+        end = after if eos is None or eos in after else [*after, eos]
+        spans = [_Span(True, True, before), _Span(True, False, [], text, AT_START), _Span(True, True, end)]
+        return [span for span in spans if span.ids or span.text]
 
     def _plan_or_none(self, messages: Sequence[Message]) -> list[_Span] | None:
         try:
@@ -307,11 +320,11 @@ def _until_last_answer(spans: list[_Span]) -> list[_Span]:
     return spans[: last + 1]
 
 
-def _added_prefix(tokenizer: Any) -> list[int]:
-    """The ids a tokenizer puts before any text: usually nothing or its beginning-of-sequence token."""
+def _added_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The ids a tokenizer puts before any text, usually nothing or its beginning-of-sequence token, and after it."""
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     full = tokenizer("a", add_special_tokens=True)["input_ids"]
     for start in range(len(full) - len(plain) + 1):
         if full[start : start + len(plain)] == plain:
-            return list(full[:start])
-    return []
+            return list(full[:start]), list(full[start + len(plain) :])
+    return [], []

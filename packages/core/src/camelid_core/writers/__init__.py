@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from itertools import chain, islice
 from pathlib import Path
 
 from camelid_core.readers.row_faults import Faults, RowFault
 from camelid_core.records import Record
 
 from .file_formats import atomic_file
-from .row_formats import to_alpaca
+from .row_formats import TEXTS, to_alpaca
 from .selection import WRITERS, Writer, choose_writer
 
 __all__ = [
@@ -29,7 +30,8 @@ __all__ = [
 def write(records: Iterable[Record], path: Path, writer: str = "", faults: Faults | None = None) -> int:
     """Stream `records` to `path`, written atomically; returns how many were written.
 
-    Without `writer`, the suffix decides: Alpaca's columns for JSON and tables, messages for Parquet.
+    Without `writer`, the suffix decides: Alpaca's columns for JSON and tables, messages for Parquet; and a text by
+    itself is a `text`, in a table if the first row is one.
     `faults` decides whether a record that the format cannot hold stops (the default) or is counted and skipped.
 
     Raises:
@@ -38,11 +40,16 @@ def write(records: Iterable[Record], path: Path, writer: str = "", faults: Fault
     """
     row_format, file_format = choose_writer(path, writer)
     faults = faults or Faults()
+    records = iter(records)
+    first = list(islice(records, 1))
+    if not writer and file_format.table and first and first[0].is_text:
+        row_format = TEXTS
     count = 0
     with atomic_file(path) as file, contextlib.closing(file_format.open(file, row_format)) as sink:
-        for number, record in enumerate(records, 1):
+        for number, record in enumerate(chain(first, records), 1):
             try:
-                sink.add(row_format.checked_row(record, faults))
+                shape = TEXTS if record.is_text and not writer else row_format
+                sink.add(shape.checked_row(record, faults))
             except RowFault as fault:
                 faults.add(fault.at(f"row {number} cannot be written as {row_format.name}"))
             else:

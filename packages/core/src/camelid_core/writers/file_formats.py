@@ -37,12 +37,13 @@ class RowSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OutputFileFormat:
-    """A file format, its suffixes, and the name of its default row format."""
+    """A file format, its suffixes, and the name of its default row format. Rows of a `table` have the same columns."""
 
     name: str
     suffixes: tuple[str, ...]
     row_format: str
     open: Callable[[BinaryIO, RowFormat], RowSink]
+    table: bool = False
 
 
 @contextlib.contextmanager
@@ -157,6 +158,8 @@ def _in_columns(row: OutputRow, row_format: RowFormat) -> OutputRow:
         for name, kind in row_format.columns.items()
         if kind == TEXT_COLUMN and not isinstance(row.get(name, ""), str)
     ]
+    if more == ["text"]:
+        raise RowFault("cannot_hold", "a table holds texts or conversations; JSON Lines (.jsonl) can hold both.")
     if more:
         raise RowFault("cannot_hold", f"a table has no place for {more[0]!r}. The writer 'messages' can hold it.")
     return {name: row.get(name, "" if kind == TEXT_COLUMN else []) for name, kind in row_format.columns.items()}
@@ -182,9 +185,9 @@ def _arrow_type(kind: tuple[str, ...]) -> Any:
 OUTPUT_FILE_FORMATS = (
     OutputFileFormat("json", (".json",), "alpaca", _JsonArraySink),
     OutputFileFormat("jsonl", (".jsonl", ".ndjson"), "alpaca", _JsonLinesSink),
-    OutputFileFormat("csv", (".csv",), "alpaca", lambda file, row_format: _TableSink(file, row_format, "excel")),
+    OutputFileFormat("csv", (".csv",), "alpaca", lambda file, row_format: _TableSink(file, row_format, "excel"), True),
     OutputFileFormat(
-        "tsv", (".tsv", ".tab"), "alpaca", lambda file, row_format: _TableSink(file, row_format, "excel-tab")
+        "tsv", (".tsv", ".tab"), "alpaca", lambda file, row_format: _TableSink(file, row_format, "excel-tab"), True
     ),
-    OutputFileFormat("parquet", (".parquet",), "messages", _ParquetSink),
+    OutputFileFormat("parquet", (".parquet",), "messages", _ParquetSink, True),
 )

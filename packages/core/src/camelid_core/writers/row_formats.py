@@ -40,6 +40,8 @@ class RowFormat:
 
     def checked_row(self, record: Record, faults: Faults) -> OutputRow:
         """The row, after a check that every text in it can be read back."""
+        if record.is_text and self.row not in (_messages, _text):
+            raise RowFault("cannot_hold", "it is a text without turns, which is written when no writer is named.")
         for number, message in enumerate(record.messages, 1):
             try:
                 text(message.content)
@@ -79,12 +81,22 @@ def _alpaca(record: Record, faults: Faults) -> OutputRow:
 
 
 def _messages(record: Record, faults: Faults) -> OutputRow:
-    """Everything that a record has."""
+    """Everything that a record has; a text by itself is the column `text` in place of `messages`."""
     _require_messages(record.messages)
-    row: OutputRow = {"messages": [_turn(message) for message in record.messages]}
+    turns = [_turn(message) for message in record.messages]
+    row: OutputRow = {"text": record.messages[0].content} if record.is_text else {"messages": turns}
     row |= record.feedback
     labels = {"id": record.id, "source": record.source, "tags": list(record.tags)}
     return {name: value for name, value in labels.items() if value} | row
+
+
+def _text(record: Record, faults: Faults) -> OutputRow:
+    if not record.is_text:
+        raise RowFault("cannot_hold", _NO_TEXT)
+    return {"text": record.messages[0].content}
+
+
+_NO_TEXT = "the rows before it are texts, and it is none. JSON Lines (.jsonl) can hold both."
 
 
 def _turn(message: Message) -> OutputRow:
@@ -184,3 +196,5 @@ ROW_FORMATS = (
         _prompt_completion,
     ),
 )
+TEXTS = RowFormat("text", "A 'text' by itself, for continued pre-training.", {"text": TEXT_COLUMN}, _text)
+"""What a text is written as where no writer is named."""

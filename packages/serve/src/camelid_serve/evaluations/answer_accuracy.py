@@ -18,7 +18,7 @@ from camelid_core.datasets.sources import open_dataset
 from camelid_core.errors import CamelidError, DataError, UsageError
 from camelid_core.final_answers import same_answer
 from camelid_core.plugins import Host, load_host
-from camelid_core.records import Record
+from camelid_core.records import NO_QUESTION, Record
 from camelid_core.tasks import Interrupted, TaskContext
 
 from camelid_serve.config import EvaluateConfig
@@ -58,6 +58,9 @@ def _records(config: EvaluateConfig, host: Host) -> tuple[Dataset, list[Record]]
     records = list(islice(dataset.load("heldout", config.rows), config.rows))
     if not records:
         raise DataError(f"{config.data!r} holds no rows to score.")
+    text = next((record for record in records if record.is_text), None)
+    if text is not None:
+        raise DataError(f"row {text.id!r} of {config.data!r} cannot be scored: {NO_QUESTION}")
     empty = next((record for record in records if not record.answer), None)
     if empty is not None:
         raise DataError(f"row {empty.id!r} of {config.data!r} has no answer to compare with.")

@@ -17,6 +17,7 @@ from camelid_core.artefacts import DatasetUse
 from camelid_core.errors import DataError
 from camelid_core.paths import validated_path
 from camelid_core.readers.file_formats import FileRows, has_data_suffix
+from camelid_core.readers.plain_text import SUFFIX as TEXT_SUFFIX
 from camelid_core.readers.row_faults import Faults
 from camelid_core.tokenization.plain_text import plain_encoders
 
@@ -42,7 +43,7 @@ def long_texts(file: str, longest: int, tokens: int, seed: int) -> tuple[list[st
     """
     if file:
         path = validated_path(file, "file")
-        texts = list(_rows(path) if has_data_suffix(path) else _plain(path))
+        texts = list(_rows(path) if has_data_suffix(path) and path.suffix.lower() != TEXT_SUFFIX else _plain(path))
         name, licence = path.name, "unknown"
     else:
         texts = [synthetic_text.synthetic_day_book(6 * (longest + tokens), seed)]

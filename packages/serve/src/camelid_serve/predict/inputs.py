@@ -30,7 +30,7 @@ from camelid_core.readers import (
     uncompressed_name,
 )
 from camelid_core.readers.text_values import is_absent
-from camelid_core.records import Message, Record
+from camelid_core.records import NO_QUESTION, Message, Record
 from camelid_core.writers.row_formats import to_alpaca
 
 from camelid_serve.json_lines import to_json_line
@@ -194,7 +194,7 @@ def _read_file(path: Path, mapping: Columns | None, gold_column: str, newest: _N
         count += 1
         try:
             record = reader.read_row(fields if mapping else _with_empty_answer(fields), number, reading, gold_column)
-            _refuse_empty(record)
+            _refuse_unasked(record)
         except RowFault as fault:
             yield InputRow(count, fields, error=str(fault.at(source.where())))
         else:
@@ -209,15 +209,19 @@ def _read_dataset(dataset: Dataset, gold_column: str, newest: _Notes) -> Iterato
     newest[:] = [lambda: notes_of(records)]
     for number, record in enumerate(records, 1):
         fields = _dataset_fields(record)
-        yield InputRow(number, fields, record.prompt, gold=_gold(record, fields, gold_column))
+        error = f"{dataset.name}, row {number}: {NO_QUESTION}" if record.is_text else ""
+        yield InputRow(number, fields, record.prompt, error, gold=_gold(record, fields, gold_column))
 
 
-def _refuse_empty(record: Record) -> None:
+def _refuse_unasked(record: Record) -> None:
     """A model answers even an empty prompt; nobody wants to read that.
 
     Raises:
-        RowFault: the question is empty.
+        RowFault: the question is empty, or there is none.
     """
+    if record.is_text:
+        hint = " Where the text is the question, map it: instruction=text."
+        raise RowFault("no_question", NO_QUESTION + hint)
     for last in record.prompt[-1:]:
         if not (last.content.strip() or last.context.strip()):
             raise RowFault("no_text", "the question is empty.")
@@ -239,6 +243,8 @@ def _gold(record: Record, fields: Mapping[str, Any], column: str) -> str:
 
 
 def _dataset_fields(record: Record) -> dict[str, Any]:
+    if record.is_text:
+        return {"id": record.id, "text": record.messages[0].content}
     try:
         fields = to_alpaca(record)
     except RowFault:

@@ -63,6 +63,8 @@ class SampleAnswers:
         self._tokens = tokens
         context_length = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
         self._prompts = sample_prompts(records, encoder, count, context_length - tokens)
+        if count and records and all(record.is_text for record in records):
+            context.emit("log", text="The held-out rows are texts without questions, so there are no sample answers.")
 
     def __call__(self, step: int) -> None:
         if not self._prompts:

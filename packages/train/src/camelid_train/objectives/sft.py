@@ -1,4 +1,5 @@
-"""Supervised fine-tuning (SFT): cross-entropy on the assistant's tokens."""
+"""Supervised fine-tuning (SFT): cross-entropy on the assistant's tokens, and on all tokens of texts by themselves
+(continued pre-training)."""
 
 from __future__ import annotations
 
@@ -11,7 +12,10 @@ from .learning_objective import LearningObjective, TrainingRun
 
 class Sft(LearningObjective[SftObjective]):
     name = "sft"
-    help = "Supervised fine-tuning (SFT): cross-entropy on the assistant's tokens."
+    help = (
+        "Supervised fine-tuning (SFT): cross-entropy on the assistant's tokens; on all tokens of texts by themselves "
+        "(continued pre-training)."
+    )
     config = SftObjective
 
     def trainer(self, section: SftObjective, run: TrainingRun) -> Any:

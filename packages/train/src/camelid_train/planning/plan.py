@@ -34,7 +34,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         "template": ready.template.name,
         "method": recipe.method.type,
         "rows": account.rows,
-        "kept": len(data.train),
+        "kept": account.kept,
         "cut off": account.truncated,
         "left out": account.dropped,
         "held out": len(data.heldout),

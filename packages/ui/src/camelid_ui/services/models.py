@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,7 @@ from camelid_core.models.gguf import gguf_files
 from camelid_core.models.resolved_model import ResolvedModel, pullable_models, resolve_model
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.plugins import Host
-from camelid_core.records import Message
+from camelid_core.records import Message, is_text
 from camelid_core.templates.template import PromptTemplate
 from camelid_core.tokenization.encoder import IGNORE, Encoder
 
@@ -54,10 +54,12 @@ class TokenSpan:
 
 @dataclass(frozen=True, slots=True)
 class TokenView:
-    """The tokens of a conversation with their loss mask, or of a prompt."""
+    """The tokens of a conversation with their loss mask, or of a prompt. `template` is empty for a text by itself, of
+    which `beyond` tokens are in later pieces."""
 
     spans: tuple[TokenSpan, ...]
     template: str
+    beyond: int = 0
 
     def count(self, *kinds: TokenKind) -> int:
         return sum(piece.tokens for piece in self.spans if not kinds or piece.kind in kinds)
@@ -146,12 +148,16 @@ class ModelService:
         return self._encoder(name, template or resolved.template, str(resolved.adapter_dir or resolved.base))
 
     def tokens(self, name: str, messages: Sequence[Message], template: str = "", cutoff: int = 0) -> TokenView:
-        """A conversation's tokens with their loss mask; a positive `cutoff` truncates as training does."""
+        """A conversation's tokens with their loss mask; a positive `cutoff` truncates as training does. Of a text by
+        itself that is its first piece."""
         encoder = self.encoder(name, template)
         example = encoder.example(messages)
         end = cutoff or len(example.input_ids)
         trained = [label != IGNORE for label in example.labels[:end]]
-        return self._view(encoder, example.input_ids[:end], trained)
+        view = self._view(encoder, example.input_ids[:end], trained)
+        if is_text(messages):
+            return replace(view, template="", beyond=len(example.input_ids[end:]))
+        return view
 
     def prompt(self, name: str, messages: Sequence[Message], template: str = "") -> TokenView:
         """The prompt with which the model answers the last message."""

@@ -11,6 +11,9 @@ from camelid_ui.services.models import TokenView
 
 from . import esc
 
+_SHOWN = 10_000
+"""Characters of a text by itself that are shown."""
+
 
 def bubbles(messages: Sequence[Message], say: Translator) -> str:
     return f'<div class="camelid-bubbles">{"".join(_bubble(message, say) for message in messages)}</div>'
@@ -18,11 +21,19 @@ def bubbles(messages: Sequence[Message], say: Translator) -> str:
 
 def _bubble(message: Message, say: Translator) -> str:
     context = f'<div class="context">{esc(message.context)}</div>' if message.context else ""
-    content = esc(message.content) or f'<span class="nothing">{esc(say("role.nothing"))}</span>'
+    content = esc(_beginning(message, say)) or f'<span class="nothing">{esc(say("role.nothing"))}</span>'
     return (
         f'<div class="turn {message.role}"><span class="role">{esc(say(f"role.{message.role}"))}</span>'
         f'<div class="content">{content}</div>{context}</div>'
     )
+
+
+def _beginning(message: Message, say: Translator) -> str:
+    """The whole content of a turn; of a text by itself, which may be a book, its beginning."""
+    more = len(message.content) - _SHOWN
+    if message.role != "text" or more <= 0:
+        return message.content
+    return f"{message.content[:_SHOWN]}\n{say('role.more', count=more)}"
 
 
 def tokens(view: TokenView, say: Translator, legend: bool = True, cutoff: int = 0) -> str:
@@ -51,7 +62,12 @@ def _legend(view: TokenView, say: Translator, cutoff: int) -> str:
         if count
     )
     trained = view.count("trained", "special-trained")
-    total = esc(say("tokens.total", total=view.count(), trained=trained, template=view.template))
+    if view.template:
+        total = esc(say("tokens.total", total=view.count(), trained=trained, template=view.template))
+    else:
+        total = esc(say("tokens.text", total=view.count() + view.beyond))
+    if view.beyond:
+        total += " " + esc(say("tokens.first_piece", count=view.count(), cutoff=cutoff))
     if 0 < cutoff < view.count():
         total += " " + esc(say("tokens.beyond", count=view.count() - cutoff))
     return f'<ul class="camelid-legend">{parts}</ul><p class="camelid-note">{total}</p>'

@@ -28,6 +28,18 @@ def test_a_cut_off_counts_each_row_once(masks, cutoff):
     assert found.trained == sum(sum(mask[:cutoff]) for mask in masks)
 
 
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(2, 40))
+def test_texts_are_divided_and_not_shortened(lengths, cutoff):
+    """Every second row is a text."""
+    offsets = np.cumsum([0, *lengths])
+    texts = [at % 2 == 0 for at in range(len(lengths))]
+    tokens = TokenArrays(np.zeros(offsets[-1], np.int32), np.ones(offsets[-1], bool), offsets)
+    found = TokenLengths.of_sample(tokens, texts).at(cutoff)
+    assert found.shortened == sum(length > cutoff for length in lengths[1::2])
+    assert found.tokens == found.trained == sum(lengths[::2]) + sum(min(each, cutoff) for each in lengths[1::2])
+    assert found.examples == sum(-(-each // cutoff) for each in lengths[::2]) + len(lengths[1::2])
+
+
 @given(st.lists(st.integers(1, 3000), min_size=1, max_size=60))
 def test_every_row_stands_in_one_bar(lengths):
     offsets = np.cumsum([0, *lengths])

@@ -87,6 +87,8 @@ def listing_row(dataset: Dataset) -> dict[str, Any]:
 
 def record_json(record: Record) -> dict[str, Any]:
     """A record as JSON."""
+    if record.is_text:
+        return {"id": record.id, "text": record.messages[0].content, "tags": list(record.tags)}
     messages = [
         {"role": m.role, "content": m.content}
         | ({"context": m.context} if m.context else {})

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from camelid_core.commands.output import print_values
-from camelid_core.datasets import library
+from camelid_core.commands.output import ProgressPrinter, print_values
+from camelid_core.datasets import library, url_download
 from camelid_core.datasets.dataset import Dataset
 from camelid_core.datasets.sources import open_dataset
+from camelid_core.datasets.url_policy import OWN_NETWORK, PUBLIC, UrlPolicy, split_url
 from camelid_core.errors import DataError, UsageError
+from camelid_core.integrity import sha256
 from camelid_core.paths import is_existing_path, validated_path
 from camelid_core.plugins import load_host
 from camelid_core.readers import Columns, Detection, Faults, detect, read, uncompressed_name
@@ -26,12 +29,15 @@ from camelid_core.writers import write
 
 from .arguments import Json, Name, parse_split, refuse_to_overwrite
 from .descriptions import record_json
+from .progress_meter import progress_in_megabytes
 
 app = typer.Typer()
 
-File = Annotated[Path, typer.Argument(help="A data file: JSON, JSON Lines, CSV, TSV or Parquet.")]
+File = Annotated[Path, typer.Argument(help="A data file: JSON, JSON Lines, CSV, TSV, Parquet or plain text.")]
 ReaderName = Annotated[str, typer.Option("--reader", help="Format of the rows; told by their columns if not given.")]
-Map = Annotated[str, typer.Option("--map", help="Which column holds what: instruction=question,output=answer.")]
+Map = Annotated[
+    str, typer.Option("--map", help="Which column holds what: instruction=question,output=answer, or text=content.")
+]
 Lenient = Annotated[bool, typer.Option("--lenient", help="Skip and count malformed rows; else the first one stops.")]
 Seed = Annotated[int, typer.Option(help="For readers that choose among phrasings.")]
 KeepEscapes = Annotated[bool, typer.Option("--keep-escapes", help="FLAN's files: keep a literal \\n as it is.")]
@@ -43,7 +49,9 @@ def convert(
     out: Annotated[Path, typer.Option(help="File to write: .json, .jsonl, .csv, .tsv or .parquet.")],
     reader: ReaderName = "",
     mapping: Map = "",
-    writer: Annotated[str, typer.Option(help="Format to write; Alpaca's columns, or messages in Parquet.")] = "",
+    writer: Annotated[
+        str, typer.Option(help="Format to write; if not given: alpaca, messages in Parquet, text for texts.")
+    ] = "",
     lenient: Lenient = False,
     rows: Annotated[int | None, typer.Option(min=1, help="At most this many rows.")] = None,
     split: Annotated[str, typer.Option(help="train or heldout.")] = "train",
@@ -111,7 +119,9 @@ def inspect(
 
 @app.command()
 def add(
-    file: Annotated[str, typer.Argument(help="A data file: JSON, JSON Lines, CSV, TSV or Parquet.")],
+    file: Annotated[
+        str, typer.Argument(help="A data file, or its URL: JSON, JSON Lines, CSV, TSV, Parquet or plain text.")
+    ],
     name: Annotated[str, typer.Option(help="Name of the dataset; the file's name if not given.")] = "",
     reader: ReaderName = "",
     mapping: Map = "",
@@ -120,22 +130,29 @@ def add(
     lenient: Lenient = False,
     seed: Seed = 0,
     keep_escapes: KeepEscapes = False,
+    own_network: Annotated[
+        bool, typer.Option("--own-network", help="Of URLs: also http, and addresses of this machine and its network.")
+    ] = False,
 ) -> None:
-    """Put a data file into the library, in one format, so that recipes can name it."""
-    if "://" in file:
-        raise UsageError(f"{file!r} is no file here. Download it first (curl -LO {file}), then add the file.")
-    path = validated_path(file, "file")
-    faults = Faults(strict=not lenient)
-    name = name or uncompressed_name(path).stem
+    """Put a data file into the library, in one format, so that recipes can name it. One at a URL is downloaded first;
+    an interrupted download is resumed."""
+    columns, faults = columns_of(mapping), Faults(strict=not lenient)
+    from_url, policy = url_download.is_url(file), OWN_NETWORK if own_network else PUBLIC
+    if from_url:
+        split_url(file, policy)
+    given = Path(url_download.file_name(file)) if from_url else validated_path(file, "file")
+    name = name or uncompressed_name(given).stem
     library.refuse_taken(name)
-    added = library.add(
-        read(path, reader, columns_of(mapping), faults, seed=seed, keep_escapes=keep_escapes),
-        name,
-        licence=licence,
-        languages=tuple(filter(None, (part.strip() for part in lang.split(",")))),
-        source=str(path.absolute()),
-        reader=mapping or reader or detect(path).reader,
-    )
+    with _downloaded(file, policy) if from_url else nullcontext(given) as path:
+        added = library.add(
+            read(path, reader, columns, faults, seed=seed, keep_escapes=keep_escapes),
+            name,
+            licence=licence,
+            languages=tuple(filter(None, (part.strip() for part in lang.split(",")))),
+            source=url_download.noted_url(file) if from_url else str(path.absolute()),
+            reader=mapping or reader or detect(path).reader,
+            file_sha256=sha256(path),
+        )
     typer.echo(f"{added.rows:,} rows added as {name!r}; a recipe may name it now.")
     print_faults(faults)
 
@@ -145,6 +162,13 @@ def remove(name: Annotated[str, typer.Argument(help="An added dataset.")]) -> No
     """Delete an added dataset."""
     library.remove(name)
     typer.echo(f"{name!r} is removed.")
+
+
+@contextmanager
+def _downloaded(url: str, policy: UrlPolicy) -> Iterator[Path]:
+    printer = ProgressPrinter()
+    with closing(printer), url_download.downloaded(url, progress_in_megabytes(printer), policy) as path:
+        yield path
 
 
 def columns_of(mapping: str) -> Columns | None:

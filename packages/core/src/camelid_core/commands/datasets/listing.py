@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from itertools import islice
 from typing import Annotated
 
 import typer
 
 from camelid_core.commands.output import ProgressPrinter, print_rows
-from camelid_core.datasets.dataset import Dataset, DownloadProgress
+from camelid_core.datasets.dataset import Dataset
 from camelid_core.datasets.sources import all_datasets, open_dataset
 from camelid_core.errors import UsageError
 from camelid_core.plugins import load_host
@@ -18,9 +17,9 @@ from camelid_core.plugins import load_host
 from .arguments import Json, Name, parse_split
 from .chart import chart
 from .descriptions import TAG_MEANINGS, dataset_json, dataset_summary, languages, listing_row, matches, record_json
+from .progress_meter import progress_in_megabytes
 
 app = typer.Typer()
-_MEGABYTE = 1 << 20
 
 
 @app.command("list")
@@ -88,31 +87,11 @@ def fetch(
         raise UsageError(f"dataset {dataset.name!r} has nothing to fetch. {dataset.missing() or 'It is here.'}")
     printer = ProgressPrinter()
     try:
-        files = dataset.fetch(revision, _progress_in_megabytes(printer))
+        files = dataset.fetch(revision, progress_in_megabytes(printer))
     finally:
         printer.close()
     for path in files:
         typer.echo(str(path))
-
-
-def _progress_in_megabytes(printer: ProgressPrinter) -> DownloadProgress:
-    """Progress in megabytes, with the time left by the speed of this run alone."""
-    began: dict[str, tuple[float, int]] = {}
-
-    def progress(name: str, done: int, total: int) -> None:
-        now = time.time()
-        start, had = began.setdefault(name, (now, done))
-        left = (now - start) / max(done - had, 1) * (total - done)
-        whole = -(-total // _MEGABYTE)
-        event = {
-            "time": now,
-            "done": whole if done == total else done // _MEGABYTE,
-            "total": whole,
-            "eta": left if done > had else None,
-        }
-        printer({"kind": "progress", "unit": f"MB of {name}", **event})
-
-    return progress
 
 
 def _collection(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Progress of a long pass over rows: how many, how fast, how long still.
+"""Progress of a long pass over rows, or of a download: how much, how fast, how long still.
 
 Knows clocks and counts. Knows nothing of what is done with the rows.
 """
@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from camelid_core.commands.output import ProgressPrinter
-from camelid_core.datasets.dataset import Dataset
+from camelid_core.datasets.dataset import Dataset, DownloadProgress
 
-_BLOCK = 1 << 20
+_BLOCK = _MEGABYTE = 1 << 20
 _SILENT_SECONDS = 1.0
 """Seconds of work that need no progress."""
 
@@ -68,3 +68,23 @@ def expected_rows(dataset: Dataset) -> int:
         return dataset.rows
     with path.open("rb") as file:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(_BLOCK), b""))
+
+
+def progress_in_megabytes(printer: ProgressPrinter) -> DownloadProgress:
+    """Progress in megabytes, with the time left by the speed of this run alone."""
+    began: dict[str, tuple[float, int]] = {}
+
+    def progress(name: str, done: int, total: int) -> None:
+        now = time.time()
+        start, had = began.setdefault(name, (now, done))
+        left = (now - start) / max(done - had, 1) * (total - done)
+        whole = -(-total // _MEGABYTE)
+        event = {
+            "time": now,
+            "done": whole if done == total else done // _MEGABYTE,
+            "total": whole,
+            "eta": left if done > had else None,
+        }
+        printer({"kind": "progress", "unit": f"MB of {name}", **event})
+
+    return progress

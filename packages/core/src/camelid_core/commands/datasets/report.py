@@ -23,12 +23,14 @@ def _lines(values: Mapping[str, Any]) -> Iterator[str]:
     yield f"{values['dataset']}: {rows:,} rows in {values['seconds']:.1f} s"
     if not rows:
         return
-    yield _line("turns", ", ".join(f"{turns}: {count:,}" for turns, count in _most_common(values["turns"])))
+    if values["turns"]:
+        yield _line("turns", ", ".join(f"{turns}: {count:,}" for turns, count in _most_common(values["turns"])))
     yield _line("characters", _lengths(values["characters"]))
-    yield _line("answers", _lengths(values["answer_characters"]))
-    for name in ("with_system", "with_context"):
+    if values["turns"]:
+        yield _line("answers", _lengths(values["answer_characters"]))
+    for name, word in (("with_system", "with system"), ("with_context", "with context"), ("texts", "without turns")):
         if values[name]:
-            yield _line(name.replace("_", " "), f"{values[name]:,} rows ({_share(values[name], rows)})")
+            yield _line(word, f"{values[name]:,} rows ({_share(values[name], rows)})")
     if values["languages"]:
         shares = ((code, f"{share:.1%}") for code, share in _most_common(values["languages"]))
         yield _line("languages", ", ".join(f"{code} {share}" for code, share in shares))
@@ -65,6 +67,8 @@ def _tokens(tokens: Mapping[str, Any], rows: int) -> Iterator[str]:
         "unlabelled": "left out: nothing to train on",
         "refused": "left out: no form in the template",
     }
+    if tokens["divided"]:
+        words["divided"] = f"longer than {tokens['cutoff']:,} tokens: divided into {tokens['pieces']:,} pieces"
     for name, meaning in words.items():
         yield f"{tokens[name]:>12,} rows ({_share(tokens[name], rows)}) {meaning}"
     yield from _examples(tokens["examples"])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from camelid_core.datasets import library
 from camelid_core.errors import CamelidError, DataError, UsageError
+from camelid_core.integrity import sha256
 from camelid_core.paths import validated_path
 from camelid_core.readers import (
     COMPRESSED_SUFFIXES,
@@ -158,7 +159,7 @@ class AddService:
         reader = str(plan.mapping) if plan.mapping else plan.reader
         library.add(
             with_progress(records, report), name, licence=licence or "unknown", source=plan.path.name, reader=reader,
-            faults=faults,
+            faults=faults, file_sha256=sha256(plan.path),
         )  # fmt: skip
         return ImportedDataset(self.collection.show(name), faults)
 
@@ -171,4 +172,6 @@ def readers() -> list[str]:
 def _check(plan: ImportPlan) -> None:
     """Raises UsageError: columns were not chosen that have to be."""
     if plan.reader == MAPPED and (plan.mapping is None or not plan.mapping.is_complete):
-        raise UsageError("Choose the columns that hold instruction and output, or the one that holds messages.")
+        raise UsageError(
+            "Choose the columns that hold instruction and output, or the one of messages, or the one of texts alone."
+        )

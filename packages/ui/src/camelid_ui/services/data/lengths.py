@@ -7,13 +7,13 @@ Knows nothing of files; `LengthService` takes rows from the collection and an en
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from camelid_core.token_cache import EncodedDataset, TokenCache
-from camelid_core.token_cache.encoded_dataset import drops_too_many
+from camelid_core.token_cache.encoded_dataset import drops_too_many, pieces
 from camelid_core.tokenization.encoder import TokenArrays
 
 from camelid_ui.services.background_work import BackgroundRunner, BackgroundWork, ReportProgress
@@ -28,7 +28,8 @@ SAMPLE = 512
 @dataclass(frozen=True, slots=True)
 class CutoffEffect:
     """What one cut-off does to rows: `dropped` rows have no trained token left, `refused` rows are conversations that
-    the prompt template cannot render. `trained_before` are the trained tokens without any cut-off."""
+    the prompt template cannot render. `trained_before` are the trained tokens without any cut-off. Texts by themselves
+    are not shortened but divided: the rows give so many `examples`."""
 
     rows: int
     shortened: int
@@ -37,6 +38,7 @@ class CutoffEffect:
     tokens: int
     trained: int
     trained_before: int
+    examples: int = 0
 
     @property
     def whole(self) -> int:
@@ -51,28 +53,31 @@ class CutoffEffect:
 @dataclass(frozen=True, slots=True)
 class TokenLengths:
     """Tokens and trained tokens of each row without a cut-off, and `within(cutoff)`, the trained tokens before one.
-    `exact` where these are all rows."""
+    `texts` are the rows that are texts by themselves. `exact` where these are all rows."""
 
     tokens: Any
     trained: Any
     within: Callable[[int], Any]
+    texts: Any
     exact: bool = False
 
     @classmethod
-    def of_sample(cls, tokens: TokenArrays, exact: bool = False) -> TokenLengths:
+    def of_sample(cls, tokens: TokenArrays, texts: Sequence[bool] = (), exact: bool = False) -> TokenLengths:
         import numpy as np
+
+        are_texts = np.array(texts or [False] * (len(tokens.offsets) - 1), np.bool_)
 
         so_far = np.concatenate([[0], np.cumsum(tokens.trained)])
         starts, ends = tokens.offsets[:-1], tokens.offsets[1:]
 
         def within(cutoff: int) -> Any:
-            return so_far[np.minimum(starts + cutoff, ends)] - so_far[starts]
+            return so_far[np.where(are_texts, ends, np.minimum(starts + cutoff, ends))] - so_far[starts]
 
-        return cls(np.diff(tokens.offsets), so_far[ends] - so_far[starts], within, exact)
+        return cls(np.diff(tokens.offsets), so_far[ends] - so_far[starts], within, are_texts, exact)
 
     @classmethod
     def of_all(cls, encoded: EncodedDataset) -> TokenLengths:
-        return cls(encoded.lengths, encoded.trained, encoded.trained_within, exact=True)
+        return cls(encoded.lengths, encoded.trained, encoded.trained_within, encoded.texts, exact=True)
 
     @property
     def rows(self) -> int:
@@ -83,7 +88,11 @@ class TokenLengths:
         return int(self.tokens.max()) if self.rows else 0
 
     def over(self, cutoff: int) -> int:
-        return int((self.tokens > cutoff).sum())
+        """Rows that the cut-off shortens."""
+        return int(self._cut_off(cutoff).sum())
+
+    def _cut_off(self, cutoff: int) -> Any:
+        return (self.tokens > cutoff) & ~self.texts
 
     def at(self, cutoff: int, whole: bool = False) -> CutoffEffect:
         """The effect of `cutoff`: longer rows are truncated or, with `whole`, left out."""
@@ -91,14 +100,16 @@ class TokenLengths:
 
         trained = self.within(cutoff) * (self.tokens <= cutoff) if whole else self.within(cutoff)
         kept, refused = trained > 0, int((self.tokens == 0).sum())
+        dropped, cut = self.rows - int(kept.sum()) - refused, self._cut_off(cutoff)
         return CutoffEffect(
             rows=self.rows,
-            shortened=int((kept & (self.tokens > cutoff)).sum()),
-            dropped=self.rows - int(kept.sum()) - refused,
+            shortened=int((kept & cut).sum()),
+            dropped=dropped,
             refused=refused,
-            tokens=int(np.minimum(self.tokens, cutoff)[kept].sum()),
+            tokens=int(np.where(cut, cutoff, self.tokens)[kept].sum()),
             trained=int(trained.sum()),
             trained_before=int(self.trained.sum()),
+            examples=int(pieces(self.tokens, self.texts, cutoff)[kept].sum()),
         )
 
     def bins(self, count: int = 48) -> list[tuple[int, int, int]]:
@@ -168,4 +179,5 @@ class LengthService:
     def _measure(self, name: str, model: str, template: str, _version: str) -> TokenLengths:
         encoder = self.models.encoder(model, template)
         records = list(islice(self.collection.dataset(name).load("train", SAMPLE), SAMPLE))
-        return TokenLengths.of_sample(encoder.tokens([record.messages for record in records]), len(records) < SAMPLE)
+        tokens = encoder.tokens([record.messages for record in records])
+        return TokenLengths.of_sample(tokens, [record.is_text for record in records], len(records) < SAMPLE)

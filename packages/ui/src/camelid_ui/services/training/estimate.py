@@ -47,7 +47,8 @@ def estimate(recipe: Recipe, data: DataServices, models: ModelService, speed: fl
     weight = rows or 1
     tokens = sum(share.rows * share.tokens for share in shares) / weight
     trained = sum(share.rows * share.trained for share in shares) / weight
-    steps, _, times = steps_of(recipe, rows, recipe.launch.processes * recipe.launch.nodes) if rows else (0, 0, 0)
+    examples = sum(round(share.rows * share.examples) for share in shares)
+    steps, _, times = steps_of(recipe, examples, recipe.launch.processes * recipe.launch.nodes) if rows else (0, 0, 0)
     seen = rows * times
     return Estimate(
         rows=rows,
@@ -95,13 +96,15 @@ _BYTES_PER_QUANTISED_WEIGHT = {"nf4": 0.55, "int8": 1.05}
 
 @dataclass(frozen=True, slots=True)
 class _SourceShare:
-    """One source: its rows, mean tokens and trained tokens per row, and the shares of rows truncated and dropped."""
+    """One source: its rows, mean tokens and trained tokens per row, the shares of rows truncated and dropped, and how
+    many examples a row gives: more than one where texts are divided."""
 
     rows: int
     tokens: float
     trained: float
     over: float
     dropped: float
+    examples: float
 
 
 def _source_shares(data: DataServices, recipe: Recipe) -> list[_SourceShare]:
@@ -122,6 +125,7 @@ def _source_shares(data: DataServices, recipe: Recipe) -> list[_SourceShare]:
                 trained=cut.trained / count,
                 over=lengths.over(section.cutoff) / count,
                 dropped=cut.dropped / count,
+                examples=max(1.0, (cut.examples + cut.dropped + cut.refused) / count),
             )
         )
     return shares

@@ -137,7 +137,7 @@ def row_html(
     if not model:
         return shown, note(say("data.no_model"))
     try:
-        seen = services.models.tokens(model, record.messages, template)
+        seen = services.models.tokens(model, record.messages, template, cutoff if record.is_text else 0)
     except CamelidError as problem:
         return shown, error_message(problem)
     return shown, conversation.tokens(seen, say, cutoff=cutoff)

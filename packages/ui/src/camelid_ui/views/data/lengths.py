@@ -65,6 +65,8 @@ def cut(found: CutoffEffect, cutoff: int, exact: bool, rows: int, say: Translato
     )
     scale = 1.0 if exact or not rows else rows / found.rows
     pairs = [(say(f"data.{name}"), _of(number, found.rows, exact, scale, say)) for name, number in parts]
+    if found.examples > found.rows - found.dropped - found.refused:
+        pairs.append((say("data.pieces"), _about(found.examples * scale, exact, say)))
     kept = found.trained / max(1, found.trained_before)
     pairs += [
         (say("data.tokens_total"), _about(found.tokens * scale, exact, say)),

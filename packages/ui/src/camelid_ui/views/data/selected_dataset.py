@@ -96,8 +96,7 @@ def rows(records: Sequence[Record], start: int, chosen: int, say: Translator) ->
         ListingRow(
             [
                 cell(count(start + index + 1), "number quiet"),
-                Cell(f'<span class="clip">{esc(_question(record)[:400])}</span>'),
-                Cell(f'<span class="clip">{esc(record.answer[:400])}</span>'),
+                *_columns(record, say),
             ],
             key=str(start + index),
             chosen=start + index == chosen,
@@ -105,6 +104,15 @@ def rows(records: Sequence[Record], start: int, chosen: int, say: Translator) ->
         for index, record in enumerate(records)
     ]
     return listing(heads, lines, say("data.rows_caption"))
+
+
+def _columns(record: Record, say: Translator) -> list[Cell]:
+    """Question and answer; a text stands where answers do: it is what is learnt."""
+    if record.is_text:
+        texts = [f'<i class="quiet">{esc(say("role.text"))}</i>', esc(record.messages[0].content[:400])]
+    else:
+        texts = [esc(_question(record)[:400]), esc(record.answer[:400])]
+    return [Cell(f'<span class="clip">{text}</span>') for text in texts]
 
 
 def _question(record: Record) -> str:
