@@ -16,6 +16,7 @@ from camelid_core.artefacts import is_artefact, read_artefact
 from camelid_core.errors import ArtefactError, CamelidError
 from camelid_core.models.gguf import gguf_files
 from camelid_core.models.resolved_model import ResolvedModel, pullable_models, resolve_model
+from camelid_core.models.template_choice import template_of
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.plugins import Host
 from camelid_core.records import Message
@@ -137,8 +138,7 @@ class ModelService:
 
     def template(self, name: str, chosen: str = "") -> PromptTemplate:
         """The chosen template, else the model's own."""
-        found: PromptTemplate = self.host.templates[chosen or self.resolve(name).template]
-        return found
+        return template_of(self.resolve(name), self.host, chosen)
 
     def encoder(self, name: str, template: str = "") -> Encoder:
         """Raises UnknownName, ModelError: no such model, or one without a fast tokenizer."""
@@ -163,7 +163,8 @@ class ModelService:
         return TokenView(tuple(_token_spans(encoder.tokenizer, ids, trained)), encoder.template.name)
 
     def _load_encoder(self, name: str, template: str, _path: str) -> Encoder:
-        return Encoder(light_tokenizer(self.resolve(name)), self.host.templates[template])
+        resolved = self.resolve(name)
+        return Encoder(light_tokenizer(resolved), template_of(resolved, self.host, template))
 
 
 def _token_spans(tokenizer: LightTokenizer, ids: Sequence[int], trained: Sequence[bool]) -> Iterator[TokenSpan]:

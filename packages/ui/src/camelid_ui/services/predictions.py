@@ -117,7 +117,7 @@ class PredictionService:
             ("columns", lambda: open_input(config.input, config.columns)),
             ("suffixes", lambda: open_input(config.input, config.columns).with_suffixes(config.suffixes)),
             ("also", lambda: [self.models.resolve(name) for name in model_labels(model_names(config)).values()]),
-            ("template", lambda: config.template and self.host.templates[config.template]),
+            ("template", lambda: self.models.template(config.model, config.template)),
             ("engine", lambda: parse_engine_spec(self.host.registry("camelid_engines"), config.engine)),
         ):
             try:
