@@ -98,6 +98,11 @@ class LoadedModel:
         return self if tuned or self.base_template is None else self.with_template(self.base_template)
 
     @property
+    def template_reason(self) -> str:
+        """Why it is asked in this template."""
+        return self.resolved.template_reason if self.template.name == self.resolved.template else "chosen"
+
+    @property
     def templates_differ(self) -> str:
         """A sentence on the templates that both sides of a comparison have; empty where they have one."""
         if self.base_template is None:

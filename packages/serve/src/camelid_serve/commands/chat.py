@@ -81,6 +81,6 @@ def chat(
         if question is not None:
             loop.answer(question)
         else:
-            loop.run(f"{loaded.resolved.name} ({loaded.template.name})")
+            loop.run(f"{loaded.resolved.name}, template {loaded.template.name}: {loaded.template_reason}")
     finally:
         loaded.close()
