@@ -56,10 +56,7 @@ class LoadedModel:
             ModelError: longer than the model takes.
         """
         self.check_length(sum(len(message.content) + len(message.context) for message in messages))
-        if messages and messages[-1].role == "assistant":
-            ids = self.encoder.prompt_ids(messages[:-1]) + self.encoder.answer_prefix_ids(messages)
-        else:
-            ids = self.encoder.prompt_ids(messages)
+        ids = self.encoder.given_ids(messages)
         if len(ids) >= self.engine.context_length:
             raise PromptTooLong(len(ids), self.engine.context_length)
         return ids

@@ -124,10 +124,7 @@ class ModelService:
         `limit` whatever its tokens are is not counted to the end."""
         if sum(len(message.content) for message in messages) > limit * _MAX_TOKEN_CHARACTERS:
             return limit
-        encoder = self.encoder(name)
-        if messages[-1].role == "user":
-            return len(encoder.prompt_ids(messages))
-        return len(encoder.prompt_ids(messages[:-1])) + len(encoder.answer_prefix_ids(messages))
+        return len(self.encoder(name).given_ids(messages))
 
     def templates(self) -> list[str]:
         return self.host.templates.names()
@@ -154,9 +151,9 @@ class ModelService:
         return self._view(encoder, example.input_ids[:end], trained)
 
     def prompt(self, name: str, messages: Sequence[Message], template: str = "") -> TokenView:
-        """The prompt with which the model answers the last message."""
+        """The prompt with which the model answers the last message, or continues it where it is an answer."""
         encoder = self.encoder(name, template)
-        ids = encoder.prompt_ids(messages)
+        ids = encoder.given_ids(messages)
         return self._view(encoder, ids, [False] * len(ids))
 
     def _view(self, encoder: Encoder, ids: Sequence[int], trained: Sequence[bool]) -> TokenView:
