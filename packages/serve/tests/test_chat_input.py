@@ -37,3 +37,17 @@ def test_without_history_each_message_is_answered_alone(base, history):
         assert asked == (["First?", "Second?"] if history else ["Second?"])
     finally:
         loaded.close()
+
+
+def test_prefill_begins_every_answer_until_it_is_taken_back(tiny, capsys):
+    session = ChatSession(tiny, Sampling(max_new_tokens=1))
+    loop = ChatLoop([session])
+    loop._execute("/prefill", "Well,", "/prefill Well,")
+    loop.answer("First?")
+    loop._execute("/prefill", "", "/prefill")
+    loop.answer("Second?")
+    said = [turn.content.startswith("Well,") for turn in session.turns if turn.role == "assistant"]
+    assert said == [True, False]
+    printed = capsys.readouterr()
+    assert printed.out.startswith("Well,")
+    assert "Answers now begin with 'Well,'." in printed.err

@@ -6,6 +6,7 @@ import time
 
 import pytest
 from camelid_core.errors import ModelError, UsageError
+from camelid_core.records import Message
 from camelid_serve.chat.session import ChatSession
 from camelid_serve.engine import Sampling, TokenEvent
 from camelid_serve.generation import StreamingAnswer, generate
@@ -64,6 +65,22 @@ def test_undoing_forgets_the_last_question_and_its_answer(tiny: LoadedModel) -> 
     assert said.metadata["sampling"]["max_new_tokens"] == SHORT.max_new_tokens
     session.clear()
     assert session.transcript().ident != ident
+
+
+def test_answers_begin_with_the_prefill(tiny: LoadedModel) -> None:
+    session = ChatSession(tiny, SHORT, system="Be kind.", prefill="I think ")
+    streamed = "".join(session.send("Hello?"))
+    assert session.turns[-1].content == streamed
+    assert streamed.startswith("I think")
+    assert session.stats is not None
+    assert session.stats.tokens == SHORT.max_new_tokens
+    text, tokens = session.last_prompt()
+    given = [*session.messages[:-1], Message("assistant", "I think")]
+    assert (text, tokens) == (tiny.encoder.tokenizer.decode(ids := tiny.encoder.given_ids(given)), len(ids))
+    session.prefill = ""
+    asked = "".join(session.retry())
+    assert session.last_prompt()[1] == len(tiny.prompt_ids(session.messages[:-1]))
+    assert not asked.startswith("I think")
 
 
 def test_stopping_keeps_what_came(talker: LoadedModel) -> None:

@@ -15,12 +15,14 @@ from camelid_core.datasets import library
 from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.records import alpaca, text_record
 from camelid_core.testing import write_jsonl
+from camelid_serve.config import PredictConfig
 from camelid_serve.json_lines import to_json_line
 from camelid_serve.metrics import METRICS, score
 from camelid_serve.predict import work_log
-from camelid_serve.predict.inputs import open_input
+from camelid_serve.predict.inputs import input_of, open_input
 from camelid_serve.predict.prediction_rows import write_predictions
 from camelid_serve.predict.work_log import RecordedResults, WorkLog
+from camelid_serve.presets import SUFFIXES, with_suffix
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -235,3 +237,36 @@ def test_a_text_without_turns_has_no_question(tmp_path, home):
     (row,) = open_input("llamas").rows()
     assert row.fields["text"] == "Llamas."
     assert row.error.startswith("llamas, row 1: it is a text without turns")
+
+
+BEGUN = [
+    {
+        "messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because "}],
+        "gold": "Because!",
+    },
+    {"messages": [{"role": "user", "content": "How?"}]},
+]
+
+
+def test_an_answer_at_the_end_is_the_gold_answer_or_is_continued(tmp_path: Path) -> None:
+    path = str(write_jsonl(tmp_path / "begun.jsonl", BEGUN))
+    first, second = open_input(path).rows()
+    assert ([each.role for each in first.messages], first.gold) == (["user"], "Because ")
+    first, second = open_input(path, continue_answers=True).rows()
+    assert ([each.content for each in first.messages], first.gold) == (["Why?", "Because"], "")
+    assert [each.content for each in second.messages] == ["How?"]
+    assert next(open_input(path, gold_column="gold", continue_answers=True).rows()).gold == "Because!"
+
+
+def test_every_answer_can_begin_with_one_text_and_suffixes_go_to_the_question(tmp_path: Path) -> None:
+    path = str(write_jsonl(tmp_path / "begun.jsonl", BEGUN))
+    config = PredictConfig(input=path, prefill="Sure, ", suffixes=["step-by-step"])
+    suffix = SUFFIXES["step-by-step"].text
+    for row, asked in zip(input_of(config).rows(), ("Why?", "How?"), strict=True):
+        question, answer = row.messages
+        assert question.content == with_suffix(asked, suffix)
+        assert (answer.role, answer.content) == ("assistant", "Sure,")
+    continued = input_of(config.model_copy(update={"prefill": "", "continue_answers": True}))
+    assert next(continued.rows()).messages[0].content == with_suffix("Why?", suffix)
+    with pytest.raises(UsageError, match=r"--prefill .* --continue .* give one of them"):
+        input_of(config.model_copy(update={"continue_answers": True}))

@@ -12,13 +12,17 @@ import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ArtefactError, DataError, UsageError
 from camelid_core.integrity import fingerprint
+from camelid_core.records import Message
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import write_jsonl
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_serve.engines.transformers import TransformersEngine
-from camelid_serve.predict.inputs import PREDICTIONS, open_input
+from camelid_serve.generation import continuation_ids, generate
+from camelid_serve.loaded_models import LoadedModel
+from camelid_serve.predict.inputs import PREDICTIONS, input_of, open_input
 from camelid_serve.predict.prediction_rows import answered_rows
+from camelid_serve.predict.previews import preview_prompts, prompt_text
 from camelid_serve.predict.task import WORK, recorded_answers, run
 
 from .context import Attempt
@@ -287,3 +291,25 @@ def test_out_is_written_by_whoever_finishes_the_job(config: PredictConfig, tmp_p
     last = Attempt(tmp_path / "job", 3)
     run(config, last)
     assert out.read_bytes() == (last.output / PREDICTIONS).read_bytes()
+
+
+@pytest.mark.parametrize("beginning", ["prefill", "row"])
+def test_answers_are_continued_as_one_that_was_cut_off(
+    config: PredictConfig, tmp_path: Path, tiny: LoadedModel, beginning: str
+) -> None:
+    """`generate` is the whole answer, and a preview shows the prompt with its beginning."""
+    rows = [{"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because"}]}]
+    source = str(write_jsonl(tmp_path / "begun.jsonl", rows))
+    begun = {"prefill": "Because"} if beginning == "prefill" else {"continue_answers": True}
+    config = config.model_copy(update={"input": source, "dtype": "float32", **begun})
+    run(config, attempt := Attempt(tmp_path / "job"))
+    messages = [Message("user", "Why?"), Message("assistant", "Because")]
+    ids, known = continuation_ids(tiny, messages, ())
+    with generate(tiny, [ids], config.sampling, prefix_ids=[known]) as answers:
+        expected = [delta.answer for delta in answers][-1]
+    (row,) = results(attempt)
+    assert row["generate"] == expected
+    assert expected.startswith("Because")
+    assert ("scores" in row) == (beginning == "prefill")  # there the row's own answer is the gold answer
+    (shown,) = preview_prompts(input_of(config), tiny.encoder, 1)
+    assert shown.prompt == prompt_text(tiny.encoder, tiny.encoder.given_ids(messages))

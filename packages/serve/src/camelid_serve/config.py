@@ -79,6 +79,11 @@ class PredictConfig(_GenerationConfig):
     reference: str = ""
     """Column with the gold answers, for scores; empty takes the answer that rows of a known format have. Also: label,
     ground truth."""
+    prefill: str = ""
+    """Text that every answer begins with: the model continues it. Also: `gen_prefix`, prefill of the answer."""
+    continue_answers: bool = False
+    """Continue the answer that a row's conversation ends with; else that answer is the gold answer, and what comes
+    before it is asked. Also: `continue_final_message`."""
     suffixes: list[str] = []
     """Chain-of-thought suffixes by name, appended to every question as in chat; the rows stay as they are."""
     also: list[str] = []

@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from camelid_core.artefacts import TemplateContract
-from camelid_core.errors import MissingPackage, ModelError, UnknownName, UsageError
+from camelid_core.errors import MissingPackage, UnknownName, UsageError
 from camelid_core.json_files import object_in
 from camelid_core.models.gguf import is_gguf
 from camelid_core.models.loading import load_tokenizer
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
+from camelid_core.models.template_choice import base_template_of, template_of
 from camelid_core.models.vocabulary import check_vocabulary
 from camelid_core.plugins import Host
 from camelid_core.records import Message
 from camelid_core.template_contract import check_contract, make_contract
-from camelid_core.templates.hf_chat_template import import_for_tokenizer
 from camelid_core.templates.template import PromptTemplate
 from camelid_core.tokenization.encoder import Encoder
 
@@ -56,10 +56,7 @@ class LoadedModel:
             ModelError: longer than the model takes.
         """
         self.check_length(sum(len(message.content) + len(message.context) for message in messages))
-        if messages and messages[-1].role == "assistant":
-            ids = self.encoder.prompt_ids(messages[:-1]) + self.encoder.answer_prefix_ids(messages)
-        else:
-            ids = self.encoder.prompt_ids(messages)
+        ids = self.encoder.given_ids(messages)
         if len(ids) >= self.engine.context_length:
             raise PromptTooLong(len(ids), self.engine.context_length)
         return ids
@@ -96,6 +93,11 @@ class LoadedModel:
     def side(self, tuned: bool) -> LoadedModel:
         """This model as it is asked with the adapter or, if not `tuned`, without: each under its own template."""
         return self if tuned or self.base_template is None else self.with_template(self.base_template)
+
+    @property
+    def template_reason(self) -> str:
+        """Why it is asked in this template."""
+        return self.resolved.template_reason if self.template.name == self.resolved.template else "chosen"
 
     @property
     def templates_differ(self) -> str:
@@ -263,19 +265,11 @@ def load_encoder(resolved: ResolvedModel, host: Host, template: str) -> Encoder:
     """Its tokenizer under `template`; an empty one takes its own.
 
     Raises:
-        ModelError: no template is known for it.
-        UnknownName, ArtefactError: no such template, or not what the model was trained with.
+        ModelError, UnknownName, UsageError: as `template_of` does.
+        ArtefactError: the template is not what the model was trained with.
     """
-    if not (template or resolved.template):
-        raise ModelError(
-            f"no template is known for {resolved.name!r}; choose one: {', '.join(host.templates.names())}."
-        )
-    tokenizer = load_tokenizer(resolved)
-    contract = resolved.manifest.template if resolved.manifest else None
-    if not template and contract is not None and contract.name not in host.templates:  # its plugin is gone
-        encoder = Encoder(tokenizer, import_for_tokenizer(contract.jinja, tokenizer, contract.name))
-    else:
-        encoder = Encoder(tokenizer, host.templates[template or resolved.template])
+    found = template_of(resolved, host, template)
+    encoder = Encoder(load_tokenizer(resolved), found)
     _check_template(resolved, encoder)
     if not is_gguf(resolved.base):
         check_vocabulary(encoder, resolved)
@@ -309,7 +303,7 @@ def _loaded(
 def _base_template(resolved: ResolvedModel, host: Host, chosen: str) -> PromptTemplate | None:
     """The template of an adapter's base, if it is another one than the adapter's and none was `chosen` for both."""
     own = resolved.base_template
-    return host.templates[own] if own and not chosen and own != resolved.template else None
+    return base_template_of(resolved, host) if own and not chosen and own != resolved.template else None
 
 
 def _check_template(resolved: ResolvedModel, encoder: Encoder) -> None:

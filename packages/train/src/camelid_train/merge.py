@@ -12,6 +12,7 @@ from camelid_core.artefacts import Manifest, write_manifest
 from camelid_core.errors import ModelError
 from camelid_core.models.loading import load_tokenizer, load_with_adapter
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
+from camelid_core.models.template_choice import template_of
 from camelid_core.plugins import load_host
 from camelid_core.tasks import TaskContext
 from camelid_core.template_contract import REFERENCE_CONVERSATION, make_contract
@@ -40,7 +41,7 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
     resolved = resolve_model(config.adapter, host)
     if resolved.adapter_dir is None:
         raise ModelError(f"{config.adapter!r} is a full model already; there is nothing to merge.")
-    template = host.templates[resolved.template]
+    template = template_of(resolved, host)
     tokenizer = load_tokenizer(resolved)
     _begin_step(context, 0, "loading base and adapter")
     model = _load_adapted(config, resolved)

@@ -14,9 +14,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from camelid_core.datasets.sources import open_dataset, parse_sources
-from camelid_core.errors import DataError
+from camelid_core.errors import CamelidError, DataError
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.models.revisions import require_commit
+from camelid_core.models.template_choice import template_named, template_of
 from camelid_core.plugins import Host
 from camelid_core.templates.template import PromptTemplate
 
@@ -52,8 +53,7 @@ def checks(recipe: Recipe, host: Host, at_hand: bool = False) -> Iterator[tuple[
     yield from _settings_checks(recipe)
     yield "train.report_to", partial(trackers.check_trackers, recipe.train.report_to)
     yield "model.name", partial(base_model, recipe, host)
-    if recipe.data.template:
-        yield "data.template", lambda: host.templates[recipe.data.template]
+    yield "data.template", partial(_check_template, recipe, host)
     yield "data.sources", partial(_check_sources, recipe, host, at_hand)
 
 
@@ -88,7 +88,7 @@ def prepare_run(
     resolved = base_model(recipe, host)
     if recipe.model.rope:
         resolved = with_rope_scaling(resolved, RopeScaling.parse(recipe.model.rope))
-    template = host.templates[recipe.data.template or resolved.template]
+    template = template_of(resolved, host, recipe.data.template)
     encoder = Encoder(load_tokenizer(resolved), template)
     check_vocabulary(encoder, resolved)
     with data_turn or nullcontext():
@@ -114,6 +114,17 @@ def base_model(recipe: Recipe, host: Host) -> ResolvedModel:
 def _settings_checks(recipe: Recipe) -> Iterator[tuple[str, Check]]:
     yield "", partial(objective_of(recipe.objective).check, recipe.objective, recipe)
     yield "", partial(evaluation.check_recipe, recipe)
+
+
+def _check_template(recipe: Recipe, host: Host) -> None:
+    """Of a model that is not here, which another check says, only what its recipe names can be checked."""
+    try:
+        resolved = base_model(recipe, host)
+    except CamelidError:
+        if recipe.data.template:
+            template_named(recipe.data.template, host)
+        return
+    template_of(resolved, host, recipe.data.template)
 
 
 def _check_sources(recipe: Recipe, host: Host, at_hand: bool) -> None:

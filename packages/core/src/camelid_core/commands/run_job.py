@@ -18,6 +18,7 @@ from camelid_core.jobs.foreground import run_in_foreground
 from camelid_core.jobs.job import Job, JobState
 from camelid_core.jobs.publication import destination
 from camelid_core.models.resolved_model import resolve_model
+from camelid_core.models.template_choice import template_named, template_of
 from camelid_core.plugins import load_host
 
 from .output import ProgressPrinter
@@ -35,10 +36,13 @@ def run_job(task: str, config: Config, name: str, *models: str) -> Job:
         JobError: it failed, with what went wrong and how to resume.
         JobStopped: a person or the system stopped it.
     """
+    host, template = load_host(), getattr(config, "template", "")
     for model in models:
-        resolve_model(model, load_host())
-    if template := getattr(config, "template", ""):
-        load_host().templates[template]
+        resolved = resolve_model(model, host)
+        if template:
+            template_of(resolved, host, template)
+    if template and not models:
+        template_named(template, host)
     destination(config)
     printer = ProgressPrinter()
     try:

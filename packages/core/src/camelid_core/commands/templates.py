@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from camelid_core.errors import CamelidError, DataError, UsageError
-from camelid_core.models.resolved_model import resolve_model
+from camelid_core.models.resolved_model import ResolvedModel, resolve_model
+from camelid_core.models.template_choice import template_named, template_of
 from camelid_core.plugins import Host, load_host
 from camelid_core.readers import parse_message
 from camelid_core.records import Message
@@ -42,7 +43,7 @@ def show_template(
 ) -> None:
     """A template's exact text for a small conversation, and its Jinja."""
     host = load_host()
-    template = _encoder(name, model, host).template if model else host.templates[name]
+    template = _encoder(name, model, host).template if model else template_named(name, host)
     typer.echo(
         f"{template.help}\n\n{segments_text(template.render(_SAMPLE_CONVERSATION))}\n\n"
         f"Stops: {list(template.stops)}\n\n{template.jinja()}"
@@ -58,16 +59,16 @@ def render(
 ) -> None:
     """The exact text (or tokens) of a conversation."""
     host = load_host()
-    template = host.templates[name]
+    encoder = _encoder(name, tokens, host) if tokens else None
+    template = encoder.template if encoder else template_named(name, host)
     messages = _read_messages(file)
-    if not tokens:
+    if encoder is None:
         typer.echo(
             segments_text(template.prompt(messages) if generation_prompt else template.render(messages)), nl=False
         )
         return
     from camelid_core.tokenization.encoder import IGNORE
 
-    encoder = _encoder(name, tokens, host)
     if generation_prompt:
         ids = encoder.prompt_ids(messages)
         labels = [IGNORE] * len(ids)
@@ -92,17 +93,19 @@ def check(
     if not everything and not name:
         raise UsageError("name a template, or all of them with --all; `camelid templates list` shows them.")
     host = load_host()
-    tokenizer, of = _tokenizer(name if everything else model, host)
+    resolved = resolve_model(of, host) if (of := name if everything else model) else None
+    tokenizer, tested = _tokenizer(resolved)
     names = (
         [each for each in host.templates.names() if each != MODEL_TEMPLATE or _has_chat_template(tokenizer)]
         if everything
         else [name]
     )
-    broken = [sentence for each in names if (sentence := _contract_violation(host.templates[each], tokenizer))]
+    templates = [template_of(resolved, host, each) if resolved else template_named(each, host) for each in names]
+    broken = [sentence for template in templates if (sentence := _contract_violation(template, tokenizer))]
     if broken:
-        raise CamelidError(f"the contract is broken with {of}:\n" + "\n".join(broken))
+        raise CamelidError(f"the contract is broken with {tested}:\n" + "\n".join(broken))
     subject = f"template {name!r} keeps" if not everything else f"{len(names)} templates keep"
-    typer.echo(f"{subject} the contract with {of}.")
+    typer.echo(f"{subject} the contract with {tested}.")
 
 
 def _contract_violation(template: PromptTemplate, tokenizer: Any) -> str:
@@ -116,15 +119,15 @@ def _contract_violation(template: PromptTemplate, tokenizer: Any) -> str:
     return ""
 
 
-def _tokenizer(model: str, host: Host) -> tuple[Any, str]:
+def _tokenizer(resolved: ResolvedModel | None) -> tuple[Any, str]:
     """A model's tokenizer, or a small one, and what to call it in messages."""
-    if not model:
+    if resolved is None:
         from camelid_core.testing import tiny_tokenizer
 
         return tiny_tokenizer(), "a small byte-level tokenizer"
     from camelid_core.models.loading import load_tokenizer
 
-    return load_tokenizer(resolve_model(model, host)), f"the tokenizer of {model!r}"
+    return load_tokenizer(resolved), f"the tokenizer of {resolved.name!r}"
 
 
 def _has_chat_template(tokenizer: Any) -> bool:
@@ -134,7 +137,8 @@ def _has_chat_template(tokenizer: Any) -> bool:
 def _encoder(name: str, model: str, host: Host) -> Encoder:
     from camelid_core.tokenization.encoder import Encoder
 
-    return Encoder(_tokenizer(model, host)[0], host.templates[name])
+    resolved = resolve_model(model, host)
+    return Encoder(_tokenizer(resolved)[0], template_of(resolved, host, name))
 
 
 def _read_messages(file: Path) -> list[Message]:

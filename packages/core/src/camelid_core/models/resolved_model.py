@@ -21,6 +21,7 @@ from camelid_core.templates.hf_chat_template import MODEL_TEMPLATE, read_chat_te
 
 from .adapters import ModelAdapter, PullableModel, adapter_for
 from .gguf import SUFFIX, gguf_config, gguf_files, gguf_metadata, has_tokenizer_file, is_gguf
+from .known_models import known_by_content
 from .rope import rope_parameters
 from .stray_files import refuse_stray_files
 
@@ -33,7 +34,8 @@ _DIFF_CARD, _CARD_BYTES = b"this model is a model diff", 65_536
 class ResolvedModel:
     """A model found on disk for the name that was typed. `base` always holds full weights: a directory, or a GGUF file.
     `adapter_dir` is the adapter's directory where `name` is an adapter; `adapter` is the model family. `template` is
-    the registered name of the prompt template, empty if none is known, and `base_template` that of an adapter's base.
+    the registered name of the prompt template, empty if none is known, for the `template_reason`; `base_template` is
+    that of an adapter's base.
     `config` is what the model is loaded with: its file's, or where `rope_scaled` with RoPE scaling applied.
     """
 
@@ -48,6 +50,7 @@ class ResolvedModel:
     manifest: Manifest | None = None
     rope_scaled: bool = False
     base_template: str = ""
+    template_reason: str = ""
 
     @property
     def generator(self) -> Sequence[str]:
@@ -152,6 +155,8 @@ def _from_directory(name: str, path: Path, host: Host) -> ResolvedModel:
     pullable = next(
         (each for each, _ in known if name in (each.name, each.hub_id) or (here and here == each.name)), None
     )
+    brought = read_chat_template(path)
+    template, reason = _template(manifest, pullable, known_by_content(config, brought, path, adapter), brought, adapter)
     return ResolvedModel(
         name=name,
         base=path,
@@ -159,8 +164,9 @@ def _from_directory(name: str, path: Path, host: Host) -> ResolvedModel:
         config=config,
         base_id=pullable.hub_id if pullable else (manifest.base.id if manifest and manifest.base else name),
         licence=pullable.licence if pullable else (manifest.licences.effective if manifest else stated_licence(path)),
-        template=_template_name(path, manifest, pullable, adapter),
+        template=template,
         manifest=manifest,
+        template_reason=reason,
     )
 
 
@@ -176,8 +182,10 @@ def _gguf_reference(name: str, path: Path, manifest: Manifest | None, host: Host
     metadata = gguf_metadata(path)
     config = gguf_config(metadata)
     adapter = adapter_for(str(config["model_type"]), host.adapters)
-    brought = read_chat_template(path.parent) if has_tokenizer_file(path) else ""
-    own = MODEL_TEMPLATE if brought or metadata.get("tokenizer.chat_template") else adapter.template
+    brought = (read_chat_template(path.parent) if has_tokenizer_file(path) else "") or str(
+        metadata.get("tokenizer.chat_template") or ""
+    )
+    template, reason = _template(manifest, None, known_by_content(config, brought, None, adapter), brought, adapter)
     return ResolvedModel(
         name=name,
         base=path,
@@ -185,8 +193,9 @@ def _gguf_reference(name: str, path: Path, manifest: Manifest | None, host: Host
         config=config,
         base_id=manifest.base.id if manifest and manifest.base else name,
         licence=manifest.licences.effective if manifest else licence_id(str(metadata.get("general.license") or "")),
-        template=manifest.template.name if manifest and manifest.template else own,
+        template=template,
         manifest=manifest,
+        template_reason=reason,
     )
 
 
@@ -221,6 +230,7 @@ def _adapter_reference(name: str, path: Path, manifest: Manifest | None, host: H
             template=manifest.template.name if manifest and manifest.template else base.template,
             base_template=base.template,
             manifest=manifest,
+            template_reason=_TRAINED if manifest and manifest.template else base.template_reason,
         )
         return with_trained_rope(resolved)
     raise ModelError(
@@ -271,13 +281,27 @@ def _keys(value: Any) -> Iterable[str]:
             yield from _keys(item)
 
 
-def _template_name(path: Path, manifest: Manifest | None, pullable: PullableModel | None, adapter: ModelAdapter) -> str:
-    """The template it was trained with; else the registered one; else its own; else its family's."""
+_TRAINED = "it was trained with it"
+
+
+def _template(
+    manifest: Manifest | None,
+    named: PullableModel | None,
+    alike: PullableModel | None,
+    chat_template: str,
+    adapter: ModelAdapter,
+) -> tuple[str, str]:
+    """The template it was trained with; else the registered one of the model that it is by its name or its content;
+    else its own; else its family's. And why that one."""
     if manifest is not None and manifest.template is not None:
-        return manifest.template.name
-    if pullable and pullable.template:
-        return pullable.template
-    return MODEL_TEMPLATE if read_chat_template(path) else adapter.template
+        return manifest.template.name, _TRAINED
+    if named and named.template:
+        return named.template, f"registered for {named.name!r}"
+    if alike:
+        return alike.template, f"registered for {alike.name!r}, whose sizes and chat template it has"
+    if chat_template:
+        return MODEL_TEMPLATE, "its own chat template"
+    return adapter.template, f"the default of family {adapter.name!r}; it brings no chat template"
 
 
 def with_trained_rope(resolved: ResolvedModel) -> ResolvedModel:

@@ -1,6 +1,7 @@
-"""The template `own`: the Hugging Face chat template that comes with a model's tokenizer.
+"""Prompt templates that are a chat template's Jinja: `own`, which comes with a model's tokenizer, and what an artefact
+holds of the one that it was trained with.
 
-Knows where a model stores it. Becomes a prompt template only together with a tokenizer.
+Knows where a model stores its own. Becomes a prompt template only together with a tokenizer.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ MODEL_TEMPLATE = "own"
 class ModelChatTemplate:
     """Placeholder for the model's own chat template in lists and recipes; `for_tokenizer` returns the template."""
 
-    name = MODEL_TEMPLATE
-    help = "The model's own: the chat template that came with it, imported from its Jinja."
+    name: str = MODEL_TEMPLATE
+    help: str = "The model's own: the chat template that came with it, imported from its Jinja."
     stops: tuple[str, ...] = ()
 
     def for_tokenizer(self, tokenizer: Any) -> PromptTemplate:
@@ -56,6 +57,28 @@ class ModelChatTemplate:
 
     def _refuse_without_model(self) -> NoReturn:
         raise TemplateError(f"template {self.name!r} is a model's own: say which model (--model, --tokens).")
+
+
+class StoredTemplate(ModelChatTemplate):
+    """The template that an artefact was trained with, from the Jinja in its manifest. `remedy` is a sentence on how to
+    get the template itself."""
+
+    help = "The template that the model was trained with, from the Jinja that it brings."
+
+    def __init__(self, name: str, source: str, remedy: str) -> None:
+        self.name = name
+        self._source = source
+        self._remedy = remedy
+
+    def for_tokenizer(self, tokenizer: Any) -> PromptTemplate:
+        """Raises TemplateError: the Jinja cannot be imported."""
+        try:
+            return import_for_tokenizer(self._source, tokenizer, self.name)
+        except TemplateError as refusal:
+            raise TemplateError(f"{self._remedy} The Jinja that the model brings does not do: {refusal}") from None
+
+    def jinja(self) -> str:
+        return self._source
 
 
 def import_for_tokenizer(source: str, tokenizer: Any, name: str) -> PromptTemplate:

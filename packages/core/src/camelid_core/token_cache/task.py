@@ -48,6 +48,7 @@ def run(config: MeasureConfig, context: TaskContext) -> Mapping[str, Any]:
     from camelid_core.datasets.sources import open_dataset
     from camelid_core.models.loading import load_tokenizer
     from camelid_core.models.resolved_model import resolve_model
+    from camelid_core.models.template_choice import template_of
     from camelid_core.plugins import load_host
     from camelid_core.tokenization.encoder import Encoder
 
@@ -56,7 +57,7 @@ def run(config: MeasureConfig, context: TaskContext) -> Mapping[str, Any]:
     host = load_host()
     dataset = open_dataset(config.data, host.datasets)
     resolved = resolve_model(config.model, host)
-    encoder = Encoder(load_tokenizer(resolved), host.templates[config.template or resolved.template])
+    encoder = Encoder(load_tokenizer(resolved), template_of(resolved, host, config.template))
     emitted = 0.0
 
     def progress(done: int, total: int | None) -> None:

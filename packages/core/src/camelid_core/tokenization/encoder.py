@@ -124,6 +124,12 @@ class Encoder:
         """Token ids of the prompt to generate an answer from."""
         return self._encode([self._plan(self.template.prompt(messages))])[0].input_ids
 
+    def given_ids(self, messages: Sequence[Message]) -> list[int]:
+        """What a model is given: the prompt, then the unfinished answer that a conversation ends with, if any."""
+        if not messages or messages[-1].role != "assistant":
+            return self.prompt_ids(messages)
+        return self.prompt_ids(messages[:-1]) + self.answer_prefix_ids(messages)
+
     def answer_prefix_ids(self, messages: Sequence[Message]) -> list[int]:
         """Ids of the unfinished answer that a conversation ends with; they continue `prompt_ids` of the rest."""
         if not messages[-1].content.strip():

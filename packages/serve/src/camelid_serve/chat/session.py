@@ -13,7 +13,7 @@ from camelid_core.records import Message
 
 from camelid_serve.answers import AnswerStats
 from camelid_serve.engine import Sampling
-from camelid_serve.generation import AnswerStream, generate
+from camelid_serve.generation import AnswerStream, continuation_ids, generate
 from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.predict.previews import prompt_text
 
@@ -21,17 +21,25 @@ from .transcripts import Transcript
 
 
 class ChatSession:
-    """One conversation with one model. `tuned` False switches the adapter off; `stats` are those of the last answer."""
+    """One conversation with one model. `tuned` False switches the adapter off; `stats` are those of the last answer.
+    Every answer begins with `prefill`, which the model continues."""
 
     def __init__(
-        self, loaded: LoadedModel, sampling: Sampling | None = None, system: str = "", tuned: bool = True
+        self,
+        loaded: LoadedModel,
+        sampling: Sampling | None = None,
+        system: str = "",
+        tuned: bool = True,
+        prefill: str = "",
     ) -> None:
         self.loaded = loaded.side(tuned)
         self.sampling = sampling or loaded.sampling
         self.system = system
         self.tuned = tuned
+        self.prefill = prefill
         self.turns: list[Message] = []
         self.stats: AnswerStats | None = None
+        self._prefills: dict[int, str] = {}  # of the answers, by their place among the turns
         self._id = secrets.token_hex(16)
         self._answers: AnswerStream | None = None
 
@@ -48,11 +56,10 @@ class ChatSession:
         """
         self.turns.append(Message("user", text, context))
         try:
-            ids = self.loaded.prompt_ids(self.messages)
+            return self._stream(*self._given_ids(self.prefill), self.sampling)
         except Exception:
             self.turns.pop()
             raise
-        return self._stream(ids, self.sampling)
 
     def retry(self) -> Generator[str, None, None]:
         """Regenerate the answer to the last user message, with another seed.
@@ -65,7 +72,7 @@ class ChatSession:
         if not self.turns:
             raise UsageError("nothing was asked yet, so there is nothing to retry.")
         self.sampling = self.sampling.model_copy(update={"seed": self.sampling.seed + 1})
-        return self._stream(self.loaded.prompt_ids(self.messages), self.sampling)
+        return self._stream(*self._given_ids(self.prefill), self.sampling)
 
     def undo(self) -> None:
         """Remove the last user message and its answer.
@@ -86,9 +93,9 @@ class ChatSession:
         """
         if not self.turns:
             raise UsageError("nothing was asked yet; ask something first.")
-        messages = self.messages[:-1] if self.turns[-1].role == "assistant" else self.messages
-        ids = self.loaded.prompt_ids(messages)
-        return prompt_text(self.loaded.encoder, ids), len(ids)
+        answered = self.turns[-1].role == "assistant"
+        prompt, begun = self._given_ids(self._prefills.get(len(self.turns) - 1, ""), -1 if answered else None)
+        return prompt_text(self.loaded.encoder, [*prompt, *begun]), len(prompt) + len(begun)
 
     def transcript(self) -> Transcript:
         """The messages, the model and the sampling parameters."""
@@ -110,12 +117,19 @@ class ChatSession:
         """Clear the history; the system message stays."""
         self.turns.clear()
         self.stats = None
+        self._prefills.clear()
         self._id = secrets.token_hex(16)
 
-    def _stream(self, ids: list[int], sampling: Sampling) -> Generator[str, None, None]:
+    def _given_ids(self, prefill: str, end: int | None = None) -> tuple[list[int], list[int]]:
+        """Token ids of the prompt that the messages up to `end` make, and of the beginning of the answer to it."""
+        begun = [Message("assistant", prefill)] if prefill.strip() else []
+        return continuation_ids(self.loaded, [*self.messages[:end], *begun], ())
+
+    def _stream(self, ids: list[int], begun: list[int], sampling: Sampling) -> Generator[str, None, None]:
         answer = ""
         self.stats = None
-        with generate(self.loaded, [ids], sampling, self.tuned) as self._answers:
+        self._prefills[len(self.turns)] = self.prefill
+        with generate(self.loaded, [ids], sampling, self.tuned, prefix_ids=[begun]) as self._answers:
             try:
                 for delta in self._answers:
                     answer += delta.text

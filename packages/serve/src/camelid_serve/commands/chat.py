@@ -40,6 +40,7 @@ def chat(
         str | None, typer.Option("--ask", help="Answer this one message and exit.", show_default=False)
     ] = None,
     system: Annotated[str, typer.Option(help="System message.")] = "",
+    prefill: Annotated[str, typer.Option(help="Text that every answer begins with; the model continues it.")] = "",
     base: Annotated[bool, typer.Option(help="Let the base model, without the adapter, answer too.")] = False,
     template: Annotated[str, typer.Option(help="Prompt template; empty takes the model's own.")] = "",
     engine: Engine = "transformers",
@@ -77,10 +78,11 @@ def chat(
         variants = [True, False] if base and loaded.adapter else [True]
         if len(variants) > 1 and loaded.templates_differ:
             note(loaded.templates_differ)
-        loop = ChatLoop([ChatSession(loaded, sampling, system, tuned) for tuned in variants], suffixes, history)
+        sessions = [ChatSession(loaded, sampling, system, tuned, prefill) for tuned in variants]
+        loop = ChatLoop(sessions, suffixes, history)
         if question is not None:
             loop.answer(question)
         else:
-            loop.run(f"{loaded.resolved.name} ({loaded.template.name})")
+            loop.run(f"{loaded.resolved.name}, template {loaded.template.name}: {loaded.template_reason}")
     finally:
         loaded.close()

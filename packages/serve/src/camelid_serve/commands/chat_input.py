@@ -96,6 +96,11 @@ class ChatLoop:
             session.system = text
         self.clear("")
 
+    def prefill(self, text: str) -> None:
+        for session in self.sessions:
+            session.prefill = text
+        note(f"Answers now begin with {text!r}." if text else "Answers begin as the model begins them.")
+
     def preset(self, name: str) -> None:
         if not name:
             note("\n".join(f"{preset.name:<12}{preset.help}" for preset in PRESETS.values()))
@@ -128,6 +133,11 @@ _COMMANDS: dict[str, tuple[Callable[[ChatLoop, str], None], str, str]] = {
     "/retry": (ChatLoop.retry, "", "regenerate the last answer"),
     "/undo": (ChatLoop.undo, "", "remove the last message and its answer"),
     "/system": (ChatLoop.system, "TEXT", "set the system message (without TEXT: remove it) and clear the conversation"),
+    "/prefill": (
+        ChatLoop.prefill,
+        "TEXT",
+        "begin every answer with TEXT, which is continued (without TEXT: no more)",
+    ),
     "/preset": (ChatLoop.preset, "NAME", "use the sampling preset NAME (without NAME: list them)"),
     "/exact": (ChatLoop.last_prompt, "", "the last prompt as the model was given it"),
     "/save": (ChatLoop.save, "FILE", "save the conversation: .md to read, .jsonl to train on"),

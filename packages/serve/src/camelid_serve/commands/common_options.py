@@ -64,14 +64,16 @@ def check_names(models: Iterable[str], engine_config: EngineConfig) -> None:
         UnknownName, UsageError, ConfigError, ModelError: no such engine, template or model, or one that is not here.
     """
     from camelid_core.models.resolved_model import resolve_model
+    from camelid_core.models.template_choice import template_named, template_of
     from camelid_core.plugins import load_host
 
     host = load_host()
     parse_engine_spec(host.registry("camelid_engines"), engine_config.engine)
-    if engine_config.template:
-        host.templates[engine_config.template]
-    for name in models:
-        resolve_model(name, host)
+    found = [resolve_model(name, host) for name in models]
+    for resolved in found:
+        template_of(resolved, host, engine_config.template)
+    if engine_config.template and not found:
+        template_named(engine_config.template, host)
 
 
 def preset_of(name: str, model: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from camelid_core.plugins import load_host
 
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine_spec import parse_engine_spec
-from camelid_serve.predict.inputs import open_input
+from camelid_serve.predict.inputs import input_of
 from camelid_serve.predict.prediction_rows import model_labels, model_names
 
 from .common_options import (
@@ -49,6 +49,14 @@ def predict(
     limit: Annotated[int | None, typer.Option(help="Maximum number of rows.")] = None,
     base: Annotated[bool, typer.Option(help="Answer with the base model, without the adapter.")] = False,
     batch_size: Annotated[int | None, typer.Option(help="Maximum batch size in rows.")] = None,
+    prefill: Annotated[str, typer.Option(help="Text that every answer begins with; the model continues it.")] = "",
+    continue_answers: Annotated[
+        bool,
+        typer.Option(
+            "--continue",
+            help="Continue the answer that a row's conversation ends with; by default it is the row's gold answer.",
+        ),
+    ] = False,
     preset: Preset = "",
     suffix: Suffix = None,
     temperature: Temperature = None,
@@ -79,13 +87,15 @@ def predict(
         template=template,
         limit=limit,
         base=base,
+        prefill=prefill,
+        continue_answers=continue_answers,
         batch_size=batch_size,
         suffixes=suffix,
     )
     sampling = given(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
     sampling = preset_of(preset, model) | sampling
     config = configure(PredictConfig, values, sampling, overrides or []).with_absolute_paths()
-    open_input(config.input, config.columns).with_suffixes(config.suffixes)
+    input_of(config)
     model_labels(model_names(config))
     parse_engine_spec(load_host().registry("camelid_engines"), config.engine)
     if preview:
@@ -106,7 +116,7 @@ def _show(config: PredictConfig, as_json: bool) -> None:
     from camelid_serve.predict.previews import preview_prompts
 
     host = load_host()
-    source = open_input(config.input, config.columns, config.reference).with_suffixes(config.suffixes)
+    source = input_of(config)
     shown: dict[str, list[Any]] = {}
     for label, name in model_labels(model_names(config)).items():
         resolved = resolve_model(name, host)

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TextIO
 
 from camelid_core.config import validate
 from camelid_core.errors import ModelError, UsageError
+from camelid_core.models.template_choice import template_of
 from camelid_core.plugins import load_host
 from camelid_core.readers import parse_message
 
@@ -119,7 +120,7 @@ class EngineHost:
         command = validate(ChatCommand, values, "the request")
         loaded = self._model(command.model)
         if command.template:
-            loaded = loaded.with_template(load_host().templates[command.template])
+            loaded = loaded.with_template(template_of(loaded.resolved, load_host(), command.template))
         else:
             loaded = loaded.side(command.tuned)
         messages = [parse_message(turn, f"message {count}") for count, turn in enumerate(command.messages, 1)]

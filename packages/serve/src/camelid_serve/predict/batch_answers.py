@@ -18,7 +18,7 @@ from camelid_core.tasks import TaskContext
 
 from camelid_serve.answers import AnswerDelta
 from camelid_serve.engine import Sampling
-from camelid_serve.generation import generate
+from camelid_serve.generation import continuation_ids, generate
 from camelid_serve.loaded_models import LoadedModel
 
 _BATCHES_PER_WINDOW = 16
@@ -31,20 +31,22 @@ KeyedConversation = tuple[int, Sequence[Message]]
 def generate_all(
     loaded: LoadedModel, items: Iterable[KeyedConversation], sampling: Sampling, slots: int, tuned: bool = True
 ) -> Generator[tuple[int, AnswerDelta | CamelidError], None, None]:
-    """Deltas and errors by the items' keys. Each key has a seed of its own; closing the iterator cancels the requests.
-    No more than `slots` × 16 items are read ahead."""
+    """Deltas and errors by the items' keys. An answer that a conversation ends with is continued. Each key has a seed
+    of its own; closing the iterator cancels the requests. No more than `slots` × 16 items are read ahead."""
     waiting = iter(items)
     while window := list(islice(waiting, slots * _BATCHES_PER_WINDOW)):
-        encoded: list[tuple[int, list[int]]] = []
+        encoded: list[tuple[int, list[int], list[int]]] = []
         for key, messages in window:
             try:
-                encoded.append((key, loaded.prompt_ids(messages)))
+                encoded.append((key, *continuation_ids(loaded, messages, ())))
             except CamelidError as error:
                 yield key, error
-        encoded.sort(key=lambda pair: len(pair[1]), reverse=True)  # the longest first: out of memory shows at once
-        keys = [key for key, _ in encoded]
+        # the longest first: out of memory shows at once
+        encoded.sort(key=lambda each: len(each[1]) + len(each[2]), reverse=True)
+        keys = [key for key, *_ in encoded]
+        prompts, begun = [ids for _, ids, _ in encoded], [begun for *_, begun in encoded]
         settings = [sampling.model_copy(update={"seed": sampling.seed + key}) for key in keys]
-        with generate(loaded, [ids for _, ids in encoded], settings, tuned, raise_errors=False) as answers:
+        with generate(loaded, prompts, settings, tuned, prefix_ids=begun, raise_errors=False) as answers:
             for delta in answers:
                 yield keys[delta.index], delta.error or delta
 

@@ -33,6 +33,7 @@ from camelid_core.readers.text_values import is_absent
 from camelid_core.records import NO_QUESTION, Message, Record
 from camelid_core.writers.row_formats import to_alpaca
 
+from camelid_serve.config import PredictConfig
 from camelid_serve.json_lines import to_json_line
 from camelid_serve.presets import SUFFIXES as PROMPT_SUFFIXES
 from camelid_serve.presets import by_name, with_suffix
@@ -105,6 +106,11 @@ class PredictionInput:
         texts = [by_name("suffix", name, PROMPT_SUFFIXES).text for name in names]
         return replace(self, open=lambda: (_with_suffixes(row, texts) for row in self.open())) if texts else self
 
+    def with_prefill(self, text: str) -> PredictionInput:
+        """The same rows, with each answer begun as this text, unless it is empty."""
+        begun = Message("assistant", text.rstrip())
+        return replace(self, open=lambda: (_begun(row, begun) for row in self.open())) if begun.content else self
+
     def summary(self, limit: int | None = None) -> InputSummary:
         """Counts, and a digest of the file, or of a dataset's rows.
 
@@ -132,9 +138,24 @@ class PredictionInput:
         return InputSummary(use, invalid, with_gold, first_error, result_columns(taken))
 
 
-def open_input(source: str, columns: str = "", gold_column: str = "") -> PredictionInput:
+def input_of(config: PredictConfig) -> PredictionInput:
+    """The rows that a configuration names, with its suffixes and with the beginnings of its answers. Raises as
+    `open_input` and `with_suffixes` do, and UsageError for two beginnings of one answer."""
+    if config.prefill.strip() and config.continue_answers:
+        raise UsageError(
+            "--prefill (prefill) begins every answer, and --continue (continue_answers) takes each row's own "
+            "beginning; give one of them."
+        )
+    found = open_input(config.input, config.columns, config.reference, config.continue_answers)
+    return found.with_suffixes(config.suffixes).with_prefill(config.prefill)
+
+
+def open_input(
+    source: str, columns: str = "", gold_column: str = "", continue_answers: bool = False
+) -> PredictionInput:
     """A data file, or a dataset by name: its held-out rows where it has some. `columns` is a file's column mapping;
-    `gold_column` names the column of the gold answers, empty for the answers of the rows themselves.
+    `gold_column` names the column of the gold answers, empty for the answers of the rows themselves, unless they are
+    to be continued.
 
     Raises:
         DataError: the file cannot be read.
@@ -144,10 +165,11 @@ def open_input(source: str, columns: str = "", gold_column: str = "") -> Predict
     path = validated_path(source, "input")
     mapping = Columns.parse(columns, needs_output=False) if columns.strip() else None
     newest: _Notes = []
+    asked = _Asked(gold_column, continue_answers)
     if is_existing_path(source) and path.is_file():
         return PredictionInput(
             path.name,
-            lambda: _read_file(path, mapping, gold_column, newest),
+            lambda: _read_file(path, mapping, asked, newest),
             path=path,
             notes=lambda: [sentence for notes in newest for sentence in notes()],
         )
@@ -162,7 +184,7 @@ def open_input(source: str, columns: str = "", gold_column: str = "") -> Predict
         raise DataError(missing)
     return PredictionInput(
         dataset.name,
-        lambda: _read_dataset(dataset, gold_column, newest),
+        lambda: _read_dataset(dataset, asked, newest),
         dataset.licence,
         notes=lambda: [sentence for notes in newest for sentence in notes()],
     )
@@ -175,12 +197,36 @@ _Notes = list[Callable[[], Sequence[str]]]
 def _with_suffixes(row: InputRow, suffixes: Sequence[str]) -> InputRow:
     if not row.messages:
         return row
-    *earlier, question = row.messages
-    content = reduce(with_suffix, suffixes, question.content)
-    return replace(row, messages=(*earlier, replace(question, content=content)))
+    at = max((number for number, each in enumerate(row.messages) if each.role == "user"), default=-1)
+    question = row.messages[at]
+    asked = replace(question, content=reduce(with_suffix, suffixes, question.content))
+    return replace(row, messages=tuple(asked if each is question else each for each in row.messages))
 
 
-def _read_file(path: Path, mapping: Columns | None, gold_column: str, newest: _Notes) -> Iterator[InputRow]:
+def _begun(row: InputRow, answer: Message) -> InputRow:
+    return replace(row, messages=(*row.messages, answer)) if row.messages else row
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What of a record is asked, and what its answer is compared with."""
+
+    gold_column: str
+    continue_answers: bool
+
+    def row(self, number: int, fields: Mapping[str, Any], record: Record) -> InputRow:
+        begun = self.continue_answers and record.answer.strip()
+        messages = (*record.prompt, replace(record.messages[-1], content=record.answer.rstrip())) if begun else None
+        return InputRow(number, fields, messages or record.prompt, gold=self._gold(record, fields))
+
+    def _gold(self, record: Record, fields: Mapping[str, Any]) -> str:
+        if not self.gold_column:
+            return "" if self.continue_answers else record.answer
+        value = fields.get(self.gold_column)
+        return str(value) if isinstance(value, str | int | float) else ""
+
+
+def _read_file(path: Path, mapping: Columns | None, asked: _Asked, newest: _Notes) -> Iterator[InputRow]:
     faults = _PendingFaults()
     newest[:] = [faults.sentences]
     reader = choose_reader(path, "", mapping)
@@ -193,24 +239,28 @@ def _read_file(path: Path, mapping: Columns | None, gold_column: str, newest: _N
             yield InputRow(count, {}, error=error)
         count += 1
         try:
-            record = reader.read_row(fields if mapping else _with_empty_answer(fields), number, reading, gold_column)
+            record = reader.read_row(
+                fields if mapping else _with_empty_answer(fields), number, reading, asked.gold_column
+            )
             _refuse_unasked(record)
         except RowFault as fault:
             yield InputRow(count, fields, error=str(fault.at(source.where())))
         else:
-            yield InputRow(count, fields, record.prompt, gold=_gold(record, fields, gold_column))
+            yield asked.row(count, fields, record)
     for error in faults.take():
         count += 1
         yield InputRow(count, {}, error=error)
 
 
-def _read_dataset(dataset: Dataset, gold_column: str, newest: _Notes) -> Iterator[InputRow]:
+def _read_dataset(dataset: Dataset, asked: _Asked, newest: _Notes) -> Iterator[InputRow]:
     records = dataset.load("heldout" if dataset.heldout_rows else "train", None)
     newest[:] = [lambda: notes_of(records)]
     for number, record in enumerate(records, 1):
         fields = _dataset_fields(record)
-        error = f"{dataset.name}, row {number}: {NO_QUESTION}" if record.is_text else ""
-        yield InputRow(number, fields, record.prompt, error, gold=_gold(record, fields, gold_column))
+        if record.is_text:
+            yield InputRow(number, fields, error=f"{dataset.name}, row {number}: {NO_QUESTION}")
+        else:
+            yield asked.row(number, fields, record)
 
 
 def _refuse_unasked(record: Record) -> None:
@@ -233,13 +283,6 @@ def _with_empty_answer(fields: Mapping[str, Any]) -> Mapping[str, Any]:
         if prompt in fields and all(is_absent(fields.get(answer)) for answer in answers):
             return {**fields, answers[0]: ""}
     return fields
-
-
-def _gold(record: Record, fields: Mapping[str, Any], column: str) -> str:
-    if not column:
-        return record.answer
-    value = fields.get(column)
-    return str(value) if isinstance(value, str | int | float) else ""
 
 
 def _dataset_fields(record: Record) -> dict[str, Any]:

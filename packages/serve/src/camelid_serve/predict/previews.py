@@ -36,7 +36,7 @@ def preview_prompts(
             yield PromptPreview(row.number, error=row.error)
             continue
         try:
-            ids = encoder.prompt_ids(row.messages)
+            ids = encoder.given_ids(row.messages)
             if context_length is not None and len(ids) >= context_length:
                 raise PromptTooLong(len(ids), context_length)
         except CamelidError as error:

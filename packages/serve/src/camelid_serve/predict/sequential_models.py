@@ -12,6 +12,7 @@ from camelid_core.artefacts import TemplateContract
 from camelid_core.errors import CamelidError
 from camelid_core.models.loading import load_tokenizer
 from camelid_core.models.resolved_model import ResolvedModel
+from camelid_core.models.template_choice import base_template_of, template_of
 from camelid_core.plugins import Host
 from camelid_core.template_contract import make_contract
 
@@ -49,8 +50,10 @@ class SequentialModels:
         """Contract of the template in use; None for a model whose tokenizer cannot be read."""
         model = self._models[label]
         try:
-            own = (model.base_template if self._config.base else "") or model.template
-            template = self._host.templates[self._config.template or own]
+            if self._config.base and model.base_template and not self._config.template:
+                template = base_template_of(model, self._host)
+            else:
+                template = template_of(model, self._host, self._config.template)
             overrides = model.template if template.name != model.template else ""
             return make_contract(template, load_tokenizer(model), overrides)
         except CamelidError:

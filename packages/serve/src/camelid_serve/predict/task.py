@@ -31,7 +31,7 @@ from camelid_serve.metrics import Metric, available, missing, score
 from camelid_serve.provenance import result_manifest, weights_identity, with_all_models
 
 from .batch_answers import KeyedConversation, TaskProgress, generate_all
-from .inputs import PREDICTIONS, InputSummary, PredictionInput, open_input
+from .inputs import PREDICTIONS, InputSummary, PredictionInput, input_of
 from .prediction_rows import model_labels, model_names, write_predictions
 from .result_columns import renaming_note
 from .sequential_models import SequentialModels
@@ -49,7 +49,7 @@ def run(config: PredictConfig, context: TaskContext) -> Mapping[str, Any]:
     """
     host = load_host()
     models = {label: resolve_model(name, host) for label, name in model_labels(model_names(config)).items()}
-    source = open_input(config.input, config.columns, config.reference).with_suffixes(config.suffixes)
+    source = input_of(config)
     summary = source.summary(config.limit)
     metrics = available() if summary.with_gold else ()
     _log_summary(config, summary, source.notes(), context)
@@ -115,6 +115,8 @@ def _log_summary(config: PredictConfig, summary: InputSummary, notes: Sequence[s
         context.emit("log", text=note)
     rows = f"{summary.rows:,} rows, {summary.with_gold:,} of them with a gold answer, {summary.invalid:,} invalid."
     context.emit("log", text=rows)
+    if summary.with_gold and not config.reference:
+        context.emit("log", text="The answer that a row ends with is its gold answer; --continue continues it instead.")
     if note := renaming_note(summary.columns):
         context.emit("log", text=note)
     if config.reference and not summary.with_gold:
@@ -244,7 +246,7 @@ def _result(outcome: AnswerDelta | CamelidError) -> dict[str, Any] | None:
 
 def _identity(config: PredictConfig, model: ResolvedModel, use: DatasetUse, metrics: Sequence[Metric]) -> str:
     """Digest of model, rows and settings: answers of an earlier attempt are reused only where it is the same."""
-    fields = {"template", "sampling", "base", "dtype", "engine", "columns", "reference"}
+    fields = {"template", "sampling", "base", "dtype", "engine", "columns", "reference", "prefill", "continue_answers"}
     settings = config.model_dump(include=fields, mode="json")
     inputs = [weights_identity(model), [each.name for each in metrics], use.sha256]
     return hashlib.sha256(json.dumps([settings, inputs], sort_keys=True).encode()).hexdigest()

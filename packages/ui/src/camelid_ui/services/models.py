@@ -16,6 +16,7 @@ from camelid_core.artefacts import is_artefact, read_artefact
 from camelid_core.errors import ArtefactError, CamelidError
 from camelid_core.models.gguf import gguf_files
 from camelid_core.models.resolved_model import ResolvedModel, pullable_models, resolve_model
+from camelid_core.models.template_choice import template_of
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.plugins import Host
 from camelid_core.records import Message, is_text
@@ -125,10 +126,7 @@ class ModelService:
         `limit` whatever its tokens are is not counted to the end."""
         if sum(len(message.content) for message in messages) > limit * _MAX_TOKEN_CHARACTERS:
             return limit
-        encoder = self.encoder(name)
-        if messages[-1].role == "user":
-            return len(encoder.prompt_ids(messages))
-        return len(encoder.prompt_ids(messages[:-1])) + len(encoder.answer_prefix_ids(messages))
+        return len(self.encoder(name).given_ids(messages))
 
     def templates(self) -> list[str]:
         return self.host.templates.names()
@@ -139,8 +137,7 @@ class ModelService:
 
     def template(self, name: str, chosen: str = "") -> PromptTemplate:
         """The chosen template, else the model's own."""
-        found: PromptTemplate = self.host.templates[chosen or self.resolve(name).template]
-        return found
+        return template_of(self.resolve(name), self.host, chosen)
 
     def encoder(self, name: str, template: str = "") -> Encoder:
         """Raises UnknownName, ModelError: no such model, or one without a fast tokenizer."""
@@ -160,16 +157,17 @@ class ModelService:
         return view
 
     def prompt(self, name: str, messages: Sequence[Message], template: str = "") -> TokenView:
-        """The prompt with which the model answers the last message."""
+        """The prompt with which the model answers the last message, or continues it where it is an answer."""
         encoder = self.encoder(name, template)
-        ids = encoder.prompt_ids(messages)
+        ids = encoder.given_ids(messages)
         return self._view(encoder, ids, [False] * len(ids))
 
     def _view(self, encoder: Encoder, ids: Sequence[int], trained: Sequence[bool]) -> TokenView:
         return TokenView(tuple(_token_spans(encoder.tokenizer, ids, trained)), encoder.template.name)
 
     def _load_encoder(self, name: str, template: str, _path: str) -> Encoder:
-        return Encoder(light_tokenizer(self.resolve(name)), self.host.templates[template])
+        resolved = self.resolve(name)
+        return Encoder(light_tokenizer(resolved), template_of(resolved, self.host, template))
 
 
 def _token_spans(tokenizer: LightTokenizer, ids: Sequence[int], trained: Sequence[bool]) -> Iterator[TokenSpan]:

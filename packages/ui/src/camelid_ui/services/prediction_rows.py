@@ -18,7 +18,7 @@ from camelid_core.artefacts import MANIFEST, read_artefact
 from camelid_core.errors import DataError
 from camelid_serve.config import PredictConfig
 from camelid_serve.json_lines import to_json_line
-from camelid_serve.predict.inputs import InputRow, open_input
+from camelid_serve.predict.inputs import InputRow, input_of
 from camelid_serve.predict.prediction_rows import answered_rows, merge_results, model_labels, model_names
 from camelid_serve.predict.result_columns import SAME_NAMES
 from camelid_serve.predict.task import recorded_answers
@@ -75,7 +75,7 @@ class RunningRows:
         names = model_labels(model_names(config))
         seen = {label: partial(self._add_result, label if len(names) > 1 else "") for label in names}
         self._done = recorded_answers(config, directories, seen)
-        self._source = open_input(config.input, config.columns, config.reference)
+        self._source = input_of(config)
         self._limit = config.limit
         self._known_rows: dict[int, InputRow] = {}
         self._last_page: tuple[RowSelection, int, list[int]] = ("all", 0, [])

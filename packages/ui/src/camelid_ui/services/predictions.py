@@ -26,7 +26,7 @@ from camelid_core.plugins import Host
 from camelid_core.readers import Columns
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine_spec import parse_engine_spec
-from camelid_serve.predict.inputs import PREDICTIONS, InputRow, InputSummary, open_input
+from camelid_serve.predict.inputs import PREDICTIONS, InputRow, InputSummary, input_of, open_input
 from camelid_serve.predict.prediction_rows import model_labels, model_names
 from camelid_serve.predict.result_columns import renaming_note
 from camelid_serve.predict.task import WORK
@@ -80,13 +80,22 @@ class PredictionService:
         limit: int | None = None,
         count: int = 3,
         suffixes: Sequence[str] = (),
+        prefill: str = "",
+        continue_answers: bool = False,
     ) -> InputPreview:
         """Raises DataError, UnknownName, UsageError, ModelError: the input, mapping, suffixes or model is of no use."""
-        found = open_input(_required_input(source), columns, reference).with_suffixes(suffixes)
+        found = input_of(
+            PredictConfig(
+                input=_required_input(source), columns=columns, reference=reference, suffixes=list(suffixes),
+                prefill=prefill, continue_answers=continue_answers,
+            )
+        )  # fmt: skip
         first = list(found.rows(min(_PREVIEW_ROWS, limit or _PREVIEW_ROWS)))
         names = list(dict.fromkeys(name for row in first for name in row.fields)) if found.path else []
         try:
-            survey = _survey(_required_input(source), columns, reference, limit, _file_version(source))
+            survey = _survey(
+                _required_input(source), columns, reference, continue_answers, limit, _file_version(source)
+            )
         except DataError as error:
             if not names:
                 raise
@@ -116,8 +125,9 @@ class PredictionService:
             ("input", lambda: open_input(_required_input(config.input))),
             ("columns", lambda: open_input(config.input, config.columns)),
             ("suffixes", lambda: open_input(config.input, config.columns).with_suffixes(config.suffixes)),
+            ("prefill", lambda: input_of(config)),
             ("also", lambda: [self.models.resolve(name) for name in model_labels(model_names(config)).values()]),
-            ("template", lambda: config.template and self.host.templates[config.template]),
+            ("template", lambda: self.models.template(config.model, config.template)),
             ("engine", lambda: parse_engine_spec(self.host.registry("camelid_engines"), config.engine)),
         ):
             try:
@@ -225,14 +235,19 @@ def _file_version(source: str) -> tuple[float, int]:
 
 @functools.lru_cache(maxsize=16)
 def _survey(
-    source: str, columns: str, reference: str, limit: int | None, _file_version: tuple[float, int]
+    source: str,
+    columns: str,
+    reference: str,
+    continue_answers: bool,
+    limit: int | None,
+    _file_version: tuple[float, int],
 ) -> InputSummary:
-    return open_input(source, columns, reference).summary(limit)
+    return open_input(source, columns, reference, continue_answers).summary(limit)
 
 
 def _running_rows(config: PredictConfig, directories: Sequence[Path]) -> RunningRows:
     version = _file_version(config.input)
-    survey = _survey(config.input, config.columns, config.reference, config.limit, version)
+    survey = _survey(config.input, config.columns, config.reference, config.continue_answers, config.limit, version)
     return RunningRows(config, directories, survey.columns)
 
 

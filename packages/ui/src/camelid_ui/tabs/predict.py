@@ -143,7 +143,7 @@ def _wire(tab: PredictTab, services: Services) -> None:
             config = form.config(values)
             found = services.predictions.preview(
                 config.input, config.model, config.template, config.columns, config.reference, config.limit,
-                suffixes=config.suffixes,
+                suffixes=config.suffixes, prefill=config.prefill, continue_answers=config.continue_answers,
             )  # fmt: skip
         except InvalidFields as problem:
             return "", "", gr.update(interactive=False), *unmapped, *form.mark_errors(problem)[1]

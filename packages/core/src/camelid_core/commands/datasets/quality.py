@@ -123,10 +123,11 @@ def _tokens(
 def _encoder(model: str, template: str, host: Host) -> Encoder:
     from camelid_core.models.loading import load_tokenizer
     from camelid_core.models.resolved_model import resolve_model
+    from camelid_core.models.template_choice import template_of
     from camelid_core.tokenization.encoder import Encoder
 
     resolved = resolve_model(model, host)
-    return Encoder(load_tokenizer(resolved), host.templates[template or resolved.template])
+    return Encoder(load_tokenizer(resolved), template_of(resolved, host, template))
 
 
 def _known_lints(encoder: Encoder | None) -> dict[str, Lint]:
