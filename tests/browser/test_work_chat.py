@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from camelid_core.testing import tiny_model
 from playwright.sync_api import Page, Request, Route, expect
@@ -85,10 +87,73 @@ def test_what_is_written_as_soon_as_a_drawer_opens_stays_written(eyes):
     expect(field).to_have_value("6")
 
 
+@pytest.fixture
+def damaged(home: Path) -> Iterator[str]:
+    """A model whose weights were cut short."""
+    directory = Path(shutil.copytree(home / "models" / "tiny", home / "models" / "damaged"))
+    weights = directory / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    yield directory.name
+    shutil.rmtree(directory)
+
+
+def _unload(server) -> None:
+    """End the process of the loaded model: what is loaded next takes a while."""
+    for each in psutil.Process(server.process.pid).children(recursive=True):
+        if any("engine_process" in part for part in each.cmdline()):
+            each.kill()
+            each.wait()
+
+
+def test_the_first_message_loads_the_chosen_model_and_is_never_lost(eyes, server, damaged):
+    page, other = eyes.open("?tab=chat"), eyes.open("?tab=chat")
+    box, status, notice = (page.locator(each) for each in ("#chat-message textarea", "#chat-status", "#chat-notice"))
+    _unload(server)
+    for each, name in ((page, "pythia"), (other, "tiny")):
+        expect(each.locator("#chat-model input")).not_to_have_value("")
+        pick(each, "chat-model", name)
+    short(page, "6")
+    box.fill("What is 2 + 3?")
+    box.press("Enter")
+    expect(status).to_contain_text("Loading pythia")
+    expect(page.locator("#chat-tuned .user .content")).to_have_text("What is 2 + 3?")
+    expect(page.locator("#chat-load")).to_be_disabled()
+    expect(box).to_have_value("")
+    eyes.shoot(page, "chat-loading-wide")
+    other.locator("#chat-message textarea").fill("And 4 + 4?")
+    other.keyboard.press("Enter")
+    expect(other.locator("#chat-notice")).to_contain_text("'pythia' is being loaded; wait for it.")
+    expect(other.locator("#chat-message textarea")).to_have_value("And 4 + 4?")
+    expect(other.locator("#chat-tuned article")).to_have_count(0)
+
+    box.fill("Thank you.")
+    page.locator("#chat-stop").click()
+    expect(notice).to_contain_text("stopped before an answer began")
+    expect(box).to_have_value("What is 2 + 3?\n\nThank you.")
+    expect(page.locator("#chat-tuned article")).to_have_count(0)
+    expect(page.locator("#chat-history li")).to_have_count(0)
+    page.locator("#chat-send").click()  # loading went on
+    settled(page, 1)
+    expect(status).to_contain_text("pythia is ready")
+
+    pick(page, "chat-model", damaged)
+    box.fill("And 4 + 4?")
+    page.locator("#chat-send").click()
+    expect(notice).to_contain_text("'damaged' could not be loaded: 'model.safetensors' has", timeout=300_000)
+    expect(box).to_have_value("And 4 + 4?")
+    expect(page.locator("#chat-tuned article.user")).to_have_count(1)
+    page.set_viewport_size(NARROW)
+    pick(page, "chat-model", "pythia")
+    _unload(server)
+    page.locator("#chat-send").click()
+    expect(status).to_contain_text("Loading pythia")
+    eyes.shoot(page, "chat-loading-narrow")
+    settled(page, 2)
+
+
 def test_a_conversation_is_tried_edited_gone_on_with_undone_and_branched(eyes):
     page = eyes.open("?tab=chat")
-    expect(page.locator("#chat-send")).to_be_disabled()
-    expect(page.locator("#chat-tuned")).to_contain_text("Load a model")
+    expect(page.locator("#chat-tuned")).to_contain_text("Choose a model")
     load(page, "sharper")
     short(page, "6")
     ask(page, EVIL, 1)
@@ -218,5 +283,5 @@ def _late_for(name: str) -> Callable[[Route], None]:
 def test_chat_in_the_dark_and_in_chinese(eyes):
     page = eyes.open("?tab=chat", color_scheme="dark", locale="zh-CN")
     expect(page.locator("#chat-status")).to_contain_text("已就绪")
-    expect(page.locator("#chat-tuned")).to_contain_text("加载模型后即可提问")
+    expect(page.locator("#chat-tuned")).to_contain_text("选择模型后即可提问")
     eyes.shoot(page, "chat-chinese-dark-wide")

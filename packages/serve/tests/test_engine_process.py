@@ -44,7 +44,10 @@ def sprung_traps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 def process(adapter: Path, sprung_traps: Callable[[], set[str]]) -> Iterator[EngineProcess]:
     with EngineProcess() as process:
         progress = list(process.load_all({str(adapter): str(adapter)}))
-        assert any("Loading" in text for text in progress)
+        assert any("Reading" in each.text for each in progress)
+        read = [each for each in progress if each.file]
+        assert {each.file for each in read} == {"model.safetensors"}
+        assert 0 < read[-1].done == read[-1].total
         assert sprung_traps() == set()
         yield process
 
@@ -204,7 +207,7 @@ def test_closing_during_loading_ends_all_requests(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(child_process, "_CLOSE_SECONDS", 0.3)
     process = EngineProcess("deaf")
     loading = process.load_all({"it": "model"})
-    assert next(loading) == "Loading"
+    assert next(loading).text == "Loading"
     pid, told = pid_of(process), list[str]()
     while not (tmp_path / "deaf").exists():
         time.sleep(0.01)

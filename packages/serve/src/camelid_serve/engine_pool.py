@@ -64,7 +64,7 @@ class EnginePool:
                 return resident.engine, None
             if adapter in resident.adapters:
                 return resident.engine, resident.adapters[adapter]
-        report(f"Loading {resolved.base_id}" + (f" with adapter {resolved.name}" if resolved.adapter_dir else ""))
+        report(f"Reading {resolved.base_id}" + (f" with adapter {resolved.name}" if resolved.adapter_dir else ""))
         why: ModelError = CannotShare(f"no model is resident that has the base of {resolved.name!r}.")
         for resident in candidates:
             try:

@@ -6,6 +6,7 @@ jobs. Imports torch only when an engine loads its weights.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -182,6 +183,7 @@ class LoadedModels:
             self._engines.close()
             self._engines, self._config = EnginePool(config.dtype, config.slots), config
         engines = {label: _choose_engine(config.engine, resolved, host) for label, resolved in resolved_models.items()}
+        _import_libraries(report)
         report("Reading the tokenizer")
         encoders = {label: load_encoder(resolved, host, template) for label, resolved in resolved_models.items()}
         self._engines.keep_for(resolved_models.values())  # the others' memory is needed for what is loaded next
@@ -245,6 +247,13 @@ class LoadedModels:
 
     def _close_unused(self) -> None:
         self._engines.keep({(each.engine, each.adapter) for each in self.models.values()})
+
+
+def _import_libraries(report: Report) -> None:
+    """Whoever waits for a process's first model waits longest for these, unless it is large."""
+    if "transformers" not in sys.modules:
+        report("Importing PyTorch and Transformers")
+        from transformers import AutoTokenizer  # noqa: F401
 
 
 def _choose_engine(spec: str, resolved: ResolvedModel, host: Host) -> ChosenEngine:

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 
 import camelid_ui.services.memory_check
 import pytest
-from camelid_core.errors import ModelError, UnknownName
+from camelid_core.errors import CamelidError, ModelError, UnknownName
 from camelid_core.models.devices import Device
 from camelid_core.records import Message
 from camelid_serve.answers import AnswerDelta, AnswerStats
 from camelid_serve.engine import Sampling
+from camelid_serve.engine_process.messages import LoadProgress
 from camelid_ui.access_profile import DEMO, NotPermitted
 from camelid_ui.services.chat import ChatService, PageLeft
 from camelid_ui.services.streaming_answers import Answer, AnswerRequest
@@ -56,13 +57,14 @@ class Engine:
         self.loads = []
 
     def load_all(self, models):
-        yield "Reading the tokenizer"
+        yield LoadProgress(text="Reading the tokenizer")
+        yield LoadProgress(text="Loading", file="model.safetensors", done=1, total=4)
         self.may_load.wait(5)
         self.models = {}
         for name in models:
             self.add(name, name)
 
-    def add(self, label, name):
+    def add(self, label, name, report=None):
         self.loads.append(name)
         if name in self.errors:
             raise self.errors[name]
@@ -111,8 +113,10 @@ def test_loading_reports_its_progress(services, adapter):
     chat = ChatService(services.models, engine)
     assert chat.status.state == "empty"
     chat.load(adapter)
-    wait(lambda: chat.status.step)
-    assert (chat.status.state, chat.status.step, chat.status.names) == ("loading", "Reading the tokenizer", ())
+    wait(lambda: chat.status.progress.file)
+    assert (chat.status.state, chat.status.names) == ("loading", ())
+    assert chat.status.progress == LoadProgress(text="Loading", file="model.safetensors", done=1, total=4)
+    chat.load(adapter)  # from another page: it is being loaded
     with pytest.raises(ModelError, match="being loaded"):
         chat.load("tiny")
     engine.may_load.set()
@@ -270,5 +274,101 @@ def test_a_failure_is_shown_at_the_answer(services):
 
 
 def test_nothing_is_generated_without_a_model(services):
-    with pytest.raises(ModelError, match="no model is loaded"):
+    with pytest.raises(ModelError, match="no model is chosen"):
         next(ChatService(services.models, Engine()).ask("s", [AnswerRequest(ASKED)], Sampling()))
+
+
+class Page(threading.Thread):
+    """A page that asks these models, loaded or not; `said` is what it is given in the end."""
+
+    def __init__(self, chat, session, *models):
+        super().__init__(daemon=True)
+        self.chat, self.session, self.models, self.said = chat, session, models, None
+        self.start()
+        wait(lambda: chat.answering(session) or not self.is_alive())
+
+    def run(self):
+        try:
+            requests = [AnswerRequest(ASKED, name) for name in self.models if name]
+            *_, last = self.chat.ask(self.session, requests, Sampling(), self.models)
+            self.said = [answer.text for answer in last]
+        except (CamelidError, PageLeft) as problem:
+            self.said = problem
+
+    @property
+    def result(self):
+        self.join(60)
+        assert not self.chat.answering(self.session)
+        return self.said
+
+
+@pytest.mark.parametrize("models", [("tiny",), ("tuned", "tiny"), ("tuned", "second"), ("tuned", "")])
+def test_a_question_loads_what_it_needs_and_one_load_is_enough_for_all_pages(services, adapter, home, tiny, models):
+    (home / "models" / "second").symlink_to(tiny)
+    chat = ChatService(services.models, Engine())
+    pages = [Page(chat, session, *models) for session in ("mine", "another")]
+    wait(lambda: chat.status.progress.file)
+    assert all(chat.answering(page.session) for page in pages)
+    chat._engine.may_load.set()
+    for page in pages:
+        assert [text.split(":")[2] for text in page.result] == ["hello"] * len([name for name in models if name])
+    loads = list(chat._engine.loads)
+    assert len(loads) == len({*models} - {"", "tiny" if "tuned" in models else ""})
+    assert Page(chat, "mine", *models).result
+    assert chat._engine.loads == loads  # nothing to do
+
+
+def test_a_question_for_another_model_exchanges_the_loaded_one(services, home, tiny):
+    (home / "models" / "second").symlink_to(tiny)
+    chat = loaded(services)
+    assert Page(chat, "mine", "second").result == ["second:tuned:hello"]
+    chat._engine.alive = False  # killed, say: the next question loads it again
+    chat._engine.load_all = lambda models, load=chat._engine.load_all: (
+        setattr(chat._engine, "alive", True),
+        load(models),
+    )[1]
+    assert Page(chat, "mine", "second").result == ["second:tuned:hello"]
+
+
+def test_a_question_whose_model_cannot_be_loaded_is_given_back_with_the_reason(services, adapter, home, tiny):
+    (home / "models" / "second").symlink_to(tiny)
+    chat = loaded(services, errors={"tiny": ModelError("too big."), "second": ModelError("too wide.")})
+    assert str(Page(chat, "mine", "tiny").result) == "'tiny' could not be loaded: too big."
+    assert str(Page(chat, "mine", adapter, "second").result) == "'second' could not be loaded: too wide."
+    assert "tinny" in str(Page(chat, "mine", "tinny").result)
+    chat._engine.errors.clear()
+    assert Page(chat, "mine", "second").result == ["second:tuned:hello"]
+
+
+@pytest.mark.parametrize("action", ["stop", "leave"])
+def test_a_question_that_waits_for_its_model_can_be_taken_back(services, action):
+    chat = ChatService(services.models, Engine())
+    page = Page(chat, "mine", "tiny")
+    wait(lambda: chat.status.progress.file)
+    getattr(chat, action)("mine")
+    assert isinstance(page.result, PageLeft if action == "leave" else ModelError)
+    chat._engine.may_load.set()  # loading goes on, as another page may wait for it
+    wait(lambda: chat.status.state == "ready")
+    assert Page(chat, "mine", "tiny").result == ["tiny:tuned:hello"]
+
+
+def test_a_question_unloads_nothing_that_another_page_needs(services, home, tiny):
+    (home / "models" / "second").symlink_to(tiny)
+    chat = ChatService(services.models, Engine())
+    chat.load("tiny")
+    assert "'tiny' is being loaded" in str(Page(chat, "mine", "second").result)
+    chat._engine.may_load.set()
+    wait(lambda: chat.status.state == "ready")
+    chat._engine.endless = True
+    under_way = chat.ask("another", [AnswerRequest(ASKED)], Sampling(), ("tiny",))
+    next(under_way)
+    assert "tiny is answering on another page" in str(Page(chat, "mine", "second").result)
+    under_way.close()
+    chat._engine.endless = False
+    assert Page(chat, "mine", "second").result == ["second:tuned:hello"]
+
+
+def test_the_demo_loads_its_own_models_alone_for_a_question(services, tiny):
+    chat = queued(services, answers=1, waiting=2)
+    assert isinstance(Page(chat, "mine", str(tiny)).result, NotPermitted)
+    assert chat._engine.loads == ["tiny"]

@@ -22,6 +22,7 @@ from .gguf import gguf_tokenizer, is_gguf
 from .resolved_model import ResolvedModel, with_rope_parameters
 from .rope import RopeScaling
 from .vocabulary import ADAPTER_WEIGHTS, adapter_vocabulary, is_table
+from .weight_reading import weights_counted
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -94,9 +95,10 @@ def load_base(resolved: ResolvedModel, dtype: Dtype = "auto", **options: Any) ->
     if resolved.rope_scaled:
         options["config"] = _config_with_rope_scaling(resolved)
     try:
-        model, found = AutoModelForCausalLM.from_pretrained(
-            resolved.base, local_files_only=True, output_loading_info=True, **options
-        )
+        with weights_counted(resolved.base):
+            model, found = AutoModelForCausalLM.from_pretrained(
+                resolved.base, local_files_only=True, output_loading_info=True, **options
+            )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"{resolved.name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
     if missing := sorted(found["missing_keys"]):

@@ -239,8 +239,9 @@ class EngineSupervisor:
 
     def _load(self) -> None:
         """Load the models from the start, and the added adapters as far as they can still be loaded."""
-        for step in self._process.load_all(self._wanted, self.served.how):
-            log.info(step)
+        for progress in self._process.load_all(self._wanted, self.served.how):
+            if not progress.file:
+                log.info(progress.text)
         for label, name in tuple(self.added.items()):
             try:
                 self._process.add(label, name, share=True)

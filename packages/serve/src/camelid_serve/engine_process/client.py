@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, Self
@@ -22,7 +22,7 @@ from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Sampling
 
 from .child_process import ChildProcess, EventSink
-from .messages import LoadedModelInfo, to_error
+from .messages import LoadedModelInfo, LoadProgress, to_error
 
 _INTERACTIVE = EngineConfig(slots=8)
 """For a person who chats: few requests at once."""
@@ -86,8 +86,8 @@ class EngineProcess:
         child = self._child
         return child is not None and child.alive
 
-    def load_all(self, models: Mapping[str, str], how: EngineConfig = _INTERACTIVE) -> Iterator[str]:
-        """Make these models the resident ones, by label; yields lines of progress, and is done when it ends.
+    def load_all(self, models: Mapping[str, str], how: EngineConfig = _INTERACTIVE) -> Iterator[LoadProgress]:
+        """Make these models the resident ones, by label; yields its progress, and is done when it ends.
 
         What is loaded already stays: for another adapter of a resident base that adapter alone is loaded, and running
         requests on the base are completed.
@@ -97,7 +97,14 @@ class EngineProcess:
         """
         return self._load("load", models=dict(models), how=how.model_dump(mode="json"))
 
-    def add(self, label: str, model: str, template: str = "", share: bool = False) -> LoadedModelInfo:
+    def add(
+        self,
+        label: str,
+        model: str,
+        template: str = "",
+        share: bool = False,
+        report: Callable[[LoadProgress], None] = lambda progress: None,
+    ) -> LoadedModelInfo:
         """Make one more model resident beside the others, and wait for it. An adapter of a resident base shares it;
         another model has an engine of its own, unless it must `share`.
 
@@ -105,8 +112,8 @@ class EngineProcess:
             UsageError: the label is taken.
             CamelidError: as `load_model` does. What was there is there still.
         """
-        for _ in self._load("add", label=label, model=model, template=template, share=share):
-            pass
+        for progress in self._load("add", label=label, model=model, template=template, share=share):
+            report(progress)
         return self.models[label]
 
     def remove(self, label: str, share: bool = False) -> None:
@@ -119,7 +126,7 @@ class EngineProcess:
         for _ in self._load("remove", start=False, label=label, share=share):
             pass
 
-    def _load(self, operation: str, start: bool = True, **wanted: Any) -> Iterator[str]:
+    def _load(self, operation: str, start: bool = True, **wanted: Any) -> Iterator[LoadProgress]:
         events: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self._send(operation, events, start=start, **wanted)
         if operation == "load":
@@ -127,7 +134,7 @@ class EngineProcess:
         while True:
             event = events.get()
             if event["event"] == "progress":
-                yield event["text"]
+                yield LoadProgress.model_validate(event)
                 continue
             if event["event"] == "error":
                 raise to_error(event)

@@ -11,17 +11,20 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any, Protocol, TextIO
 
 from camelid_core.config import validate
 from camelid_core.errors import ModelError, UsageError
 from camelid_core.models.template_choice import template_of
+from camelid_core.models.weight_reading import WeightsRead, weights_listener
 from camelid_core.plugins import load_host
 from camelid_core.readers import parse_message
 
-from camelid_serve.engine import check_streams
+from camelid_serve.engine import Report, check_streams
 from camelid_serve.generation import continuation_ids, generate
 from camelid_serve.loaded_models import LoadedModel, LoadedModels
 
@@ -90,14 +93,13 @@ class EngineHost:
 
     def _load(self, number: int, values: dict[str, Any]) -> None:
         command = validate(LoadCommand, values, "the request")
-        with self._load_lock:
-            self._loaded_models.load(command.models, load_host(), command.how, self._progress(number))
+        with self._load_lock, self._progress(number) as report:
+            self._loaded_models.load(command.models, load_host(), command.how, report)
             self._emit_loaded(number)
 
     def _add(self, number: int, values: dict[str, Any]) -> None:
         command = validate(AddCommand, values, "the request")
-        with self._load_lock:
-            report = self._progress(number)
+        with self._load_lock, self._progress(number) as report:
             self._loaded_models.add(command.label, command.model, load_host(), command.template, command.share, report)
             self._emit_loaded(number)
 
@@ -107,8 +109,21 @@ class EngineHost:
             self._loaded_models.remove(command.label, command.share)
             self._emit_loaded(number)
 
-    def _progress(self, number: int) -> Callable[[str], None]:
-        return lambda text: self._emit(number, event="progress", text=text)
+    @contextmanager
+    def _progress(self, number: int) -> Iterator[Report]:
+        """Sends each step as an event, and with it how far the weights are read."""
+        step = ""
+
+        def report(text: str) -> None:
+            nonlocal step
+            step = text
+            self._emit(number, event="progress", text=step)
+
+        def read(weights: WeightsRead) -> None:
+            self._emit(number, event="progress", text=step, **asdict(weights))
+
+        with weights_listener(read):
+            yield report
 
     def _emit_loaded(self, number: int) -> None:
         loaded = {

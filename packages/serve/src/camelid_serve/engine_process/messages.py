@@ -104,6 +104,18 @@ class CompleteCommand(Config):
     """Send `delta` events as text comes."""
 
 
+class LoadProgress(BaseModel):
+    """What loading is doing. While weights are read, `file` is the one they come from, and `done` of `total` bytes of
+    all are in the model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str = ""
+    file: str = ""
+    done: int = 0
+    total: int = 0
+
+
 class LoadedModelInfo(BaseModel):
     """A resident model. `own_template` is the one it was trained with, `template` the one in use."""
 

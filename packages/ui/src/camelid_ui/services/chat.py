@@ -10,18 +10,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from camelid_core.errors import CamelidError, ModelError
 from camelid_serve.engine import Sampling
 from camelid_serve.engine_process.client import ChatReply, EngineProcess
+from camelid_serve.engine_process.messages import LoadProgress
 
 from .memory_check import check_memory
 from .models import ModelService
 from .streaming_answers import Answer, AnswerRequest, stream_answers
 
 _LEAVE_SECONDS = 2.0
+_POLL_SECONDS = 0.1
+"""A question that waits for its model looks this often whether it is loaded."""
 
 LoadState = Literal["empty", "loading", "ready", "failed"]
 
@@ -29,12 +32,12 @@ LoadState = Literal["empty", "loading", "ready", "failed"]
 @dataclass(frozen=True, slots=True)
 class ChatStatus:
     """What is loaded: `model`, its base model `base` where it is an adapter, and another model to `compare_with`.
-    `step` says what loading is doing; `seconds` how long it takes or took. A `ready` one has an `error` where
+    `progress` says what loading is doing; `seconds` how long it takes or took. A `ready` one has an `error` where
     `compare_with` could not be loaded."""
 
     state: LoadState = "empty"
     model: str = ""
-    step: str = ""
+    progress: LoadProgress = field(default_factory=LoadProgress)
     seconds: float = 0.0
     error: str = ""
     base: str = ""
@@ -89,6 +92,8 @@ class ChatService:
         Raises:
             CamelidError: there is no such model, the memory does not hold two, or others are being loaded.
         """
+        if not model:
+            raise ModelError("no model is chosen; choose one above the conversation.")
         base = self.models.base_of(model)
         if compare_with:
             self.models.resolve(compare_with)
@@ -98,6 +103,8 @@ class ChatService:
         with self._lock:
             now = self.status
             if now.state == "loading":
+                if now.model == model and compare_with in ("", now.compare_with):
+                    return
                 raise ModelError(f"{now.model!r} is being loaded; wait for it.")
             if now.state == "ready" and now.model == model and (not compare_with or now.compare_with == compare_with):
                 self._status = replace(now, error="")
@@ -105,7 +112,8 @@ class ChatService:
             if compare_with:
                 check_memory(self.models, [model, compare_with], list(self._engine.models))
             self._load_started = time.monotonic()
-            self._status = ChatStatus("loading", model, base=base, compare_with=compare_with)
+            first = LoadProgress(text="" if self._engine.alive else "Starting its process")
+            self._status = ChatStatus("loading", model, base=base, compare_with=compare_with, progress=first)
         threading.Thread(target=self._load, args=(model, base, compare_with), name="load model", daemon=True).start()
 
     def close(self) -> None:
@@ -113,23 +121,24 @@ class ChatService:
         self._engine.close()
         self._status = ChatStatus()
 
-    def ask(self, session: str, requests: Sequence[AnswerRequest], sampling: Sampling) -> Iterator[list[Answer]]:
-        """Streaming answers, one per request.
+    def ask(
+        self, session: str, requests: Sequence[AnswerRequest], sampling: Sampling, models: Sequence[str] = ()
+    ) -> Iterator[list[Answer]]:
+        """Streaming answers, one per request. `models`, as `load` takes them, are loaded first where they are not.
 
         Closing the iterator, or `stop(session)`, ends them with the text so far.
 
         Raises:
-            ModelError: a request's model is not loaded, the page is being answered already, or was stopped while it
-                waited for its turn.
+            CamelidError: a request's model is not loaded or cannot be, the page is being answered already, or was
+                stopped before an answer began.
             PageLeft: the page shows another conversation.
         """
-        if self.status.state != "ready":
-            raise ModelError("no model is loaded; choose one and load it first.")
         if self.answering(session):
             raise ModelError("an answer is being generated; wait for its end, or stop it.")
         replies = self._replies[session] = []
         try:
-            with self.wait_for_turn(lambda: session in self._left_sessions or session in self._stopped_sessions):
+            self._bring(session, *models or (self.status.model,))
+            with self.wait_for_turn(lambda: self._gone(session)):
                 for request in requests:
                     replies.append(self._reply(request, sampling))
                 if session in self._stopped_sessions:  # while they were being started
@@ -141,7 +150,7 @@ class ChatService:
         except PageLeft:
             if session in self._left_sessions:
                 raise
-            raise ModelError("stopped before its turn came; send it again when you like.") from None
+            raise ModelError("stopped before an answer began; send it again when you like.") from None
         finally:
             self._replies.pop(session, None)
             self._left_sessions.discard(session)
@@ -170,6 +179,10 @@ class ChatService:
         """Whether answers for this page are being generated."""
         return session in self._replies
 
+    def has_loaded(self, *models: str) -> bool:
+        """Whether all of them can answer; an empty name is none."""
+        return {*models} - {""} <= {*self.status.names}
+
     def resident(self, name: str) -> tuple[str, bool]:
         """Which loaded model answers as `name`, and whether with its adapter: a base answers in the form of the one
         it is compared with.
@@ -193,6 +206,35 @@ class ChatService:
         """The sampling settings that the makers of `name` recommend."""
         return self._engine.models[self.resident(name)[0]].sampling
 
+    def _bring(self, session: str, model: str, compare_with: str = "") -> None:
+        """Load what is not loaded, and wait until it is.
+
+        Raises:
+            CamelidError: it cannot be loaded, others are being loaded, or what is loaded is answering another page.
+            PageLeft: the request was cancelled; loading goes on.
+        """
+        if model and self.has_loaded(model, compare_with):
+            return
+        loaded = " and ".join(self.status.names)
+        if loaded and any(replies for other, replies in tuple(self._replies.items()) if other != session):
+            raise ModelError(
+                f"{loaded} is answering on another page, and would be unloaded for {model!r}; send it again when that "
+                "has ended, or press Load."
+            )
+        self.load(model, compare_with)
+        while self.status.state == "loading":
+            if self._gone(session):
+                raise PageLeft
+            time.sleep(_POLL_SECONDS)
+        missing = model if not self.has_loaded(model) else compare_with
+        if not self.has_loaded(missing):
+            why = self.status.error or f"another page loaded {self.status.model!r} meanwhile."
+            raise ModelError(f"{missing!r} could not be loaded: {why}")
+
+    def _gone(self, session: str) -> bool:
+        """Whether a page no longer wants the answers it requested."""
+        return session in self._left_sessions or session in self._stopped_sessions
+
     def _reply(self, request: AnswerRequest, sampling: Sampling) -> ChatReply:
         label, tuned = self.resident(request.model or self.status.model)
         prefix_ids = request.partial_answer.ids if request.partial_answer else ()
@@ -201,8 +243,7 @@ class ChatService:
     def _load(self, model: str, base: str, compare_with: str) -> None:
         ready = ChatStatus("ready", model, base=base, compare_with=compare_with)
         try:
-            for step in self._load_steps(model, compare_with):
-                self._status = replace(self._status, step=step)
+            self._load_each(model, compare_with)
         except Exception as error:  # whatever an engine's library raises: the page must show it, and not wait for ever
             message = str(error) if isinstance(error, CamelidError) else f"{type(error).__name__}: {error}"
             left = self._engine.alive and model in self._engine.models
@@ -212,15 +253,17 @@ class ChatService:
         else:
             self._status = replace(ready, seconds=time.monotonic() - self._load_started)
 
-    def _load_steps(self, model: str, compare_with: str) -> Iterator[str]:
-        """Load the models and yield each step. A model that stays is not loaded again, and answers while another is
-        added."""
+    def _load_each(self, model: str, compare_with: str) -> None:
+        """A model that stays is not loaded again, and answers while another is added."""
         resident = self._engine.models if self._engine.alive else {}
         if not compare_with or model not in resident:
-            yield from self._engine.load_all({name: name for name in (model, compare_with) if name})
+            for progress in self._engine.load_all({name: name for name in (model, compare_with) if name}):
+                self._report(progress)
             return
         for name in set(resident) - {model, compare_with}:
             self._engine.remove(name)
         if compare_with not in resident:
-            yield f"Loading {compare_with}"
-            self._engine.add(compare_with, compare_with)
+            self._engine.add(compare_with, compare_with, report=self._report)
+
+    def _report(self, progress: LoadProgress) -> None:
+        self._status = replace(self._status, progress=progress)

@@ -35,7 +35,7 @@ READ_METHODS = {
     "data.cache": "all size",
     "models": "names grouped base_of adapters templates template encoder tokens",
     "training": "estimate command model_choice data_choices section_choices all show recipe_of compare bundle",
-    "chat": "stop leave answering resident context_length sampling",
+    "chat": "stop leave answering has_loaded resident context_length sampling",
     "predictions": "command all summary page lines",
     "merge": "adapters estimate command all",
     "plugins": "all problems",

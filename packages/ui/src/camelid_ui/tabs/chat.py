@@ -39,7 +39,7 @@ class ChatTab:
     @property
     def shown(self) -> list[Any]:
         """What depends on the loaded model; `status_of` gives updates for it."""
-        return [*self.model_picker.shown, self.conversation.message_box]
+        return self.model_picker.shown
 
 
 def build(services: Services) -> ChatTab:
@@ -55,15 +55,15 @@ def build(services: Services) -> ChatTab:
             chat_settings.build(services, message_box=parts["message_box"], system=system, form=form)
             conversation = ConversationWidgets(
                 services=services, tree=gr.State(ConversationTree()), snapshot=gr.State(None),
-                store=hidden_box("history-store"),
+                store=hidden_box("history-store"), returned=hidden_box("chat-returned"),
                 last_rating=gr.State(None), system=system,
-                form=form, chosen=models.chosen, seen=models.seen, compare=models.compare,
+                form=form, model=models.model, seen=models.seen, poll=models.timer, compare=models.compare,
                 other_model=models.other_model,
                 **parts,
             )  # fmt: skip
             history = chat_history.build(services, conversation)
     chat_actions.wire(services, conversation)
-    chat_models.wire(services, models, conversation.message_box)
+    chat_models.wire(services, models)
     return ChatTab(models, conversation, history)
 
 
@@ -82,7 +82,6 @@ def _conversation(services: Services, models: ModelPicker) -> dict[str, Any]:
         placeholder=t("chat.ask_hint"),
         lines=1,
         max_lines=8,
-        interactive=False,
         elem_id="chat-message",
     )
     context = panel(elem_id="chat-context")

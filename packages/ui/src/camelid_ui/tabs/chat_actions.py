@@ -16,7 +16,7 @@ from camelid_ui.i18n import translator_for
 from camelid_ui.services import Services
 from camelid_ui.views import error, note
 
-from . import EACH, PRIVATE
+from . import EACH, LATEST, PRIVATE
 from .chat_context import wire_context
 from .chat_stream import AnsweringModels, AnswerStreamer, ButtonPress, ConversationWidgets, button_press, panel_updates
 
@@ -26,7 +26,7 @@ _STREAMING: dict[str, Any] = {**EACH, "concurrency_limit": 32, "concurrency_id":
 
 def _send(streamer: AnswerStreamer, tree: ConversationTree, press: ButtonPress, system: str) -> Iterator[Any]:
     if press.value.strip():
-        yield from streamer.answer(tree.with_question(press.value.strip(), system))
+        yield from streamer.answer(tree.with_question(press.value.strip(), system), draft="")
 
 
 def _retry(streamer: AnswerStreamer, tree: ConversationTree, press: ButtonPress, system: str) -> Iterator[Any]:
@@ -100,14 +100,20 @@ def _is_valid(press: ButtonPress, tree: ConversationTree) -> bool:
     return press.name in CHAT_ACTIONS and has_turn and has_answer and right_type
 
 
+_TYPED_AFTER = (
+    "(question, typed) => [question, typed === question ? '' : typed].filter(text => text.trim()).join('\\n\\n')"
+)
+"""A question that goes back into the message box comes before what was typed there meanwhile."""
+
+
 def wire(services: Services, ui: ConversationWidgets) -> None:
     def perform(press: ButtonPress, request: gr.Request, tree: ConversationTree, *values: Any) -> Iterator[Any]:
-        chosen, compare, other_model, system, *form = values
+        model, compare, other_model, system, *form = values
         yield {ui.notice: gr.skip()}  # a generator that yields nothing clears all its outputs
         say, session = translator_for(request), str(request.session_hash)
-        models = AnsweringModels.on_page(services, chosen, compare, other_model)
-        draft = press.value if press.name == "send" else None
-        streamer = AnswerStreamer(ui, services, say, session, tree, models, form, draft)
+        models = AnsweringModels.on_page(services, model, compare, other_model)
+        question = press.value if press.name in ("send", "edit") else None
+        streamer = AnswerStreamer(ui, services, say, session, tree, models, form, question)
         if not _is_valid(press, tree):
             yield {ui.notice: error(say("chat.unknown_action"))}
         elif services.chat.answering(session):
@@ -128,6 +134,7 @@ def wire(services: Services, ui: ConversationWidgets) -> None:
     for name, widget in {"retry": ui.retry, "continue": ui.continue_answer, "undo": ui.undo}.items():
         widget.click(_button(name, perform), ui.inputs, ui.outputs, **_STREAMING)
     gr.on([ui.base.input, ui.tuned.input], press_button, ui.inputs, ui.outputs, **_STREAMING)
+    ui.returned.change(None, [ui.returned, ui.message_box], ui.message_box, js=_TYPED_AFTER, **PRIVATE)
     _wire_stop_and_clear(services, ui)
     wire_context(services, ui)
 
@@ -142,8 +149,8 @@ def _button(name: str, perform: Callable[..., Iterator[Any]]) -> Callable[..., I
 
 
 def _wire_stop_and_clear(services: Services, ui: ConversationWidgets) -> None:
-    def clear(request: gr.Request) -> Any:
-        return ui.open(ConversationTree(), request)
+    def clear(model: str | None, request: gr.Request) -> Any:
+        return ui.open(ConversationTree(), model, request)
 
     def stop(request: gr.Request) -> None:
         services.chat.stop(str(request.session_hash))
@@ -155,7 +162,7 @@ def _wire_stop_and_clear(services: Services, ui: ConversationWidgets) -> None:
             return gr.skip(), gr.skip()
         return panel_updates(services, tree, translator_for(request), AnsweringModels.on_page(services, *models))
 
-    changes = [ui.chosen.change, ui.compare.change, ui.other_model.change]
-    gr.on(changes, redraw, [ui.tree, *ui.model_inputs], [ui.base, ui.tuned], **PRIVATE)
+    changes = [ui.model.change, ui.compare.change, ui.other_model.change]
+    gr.on(changes, redraw, [ui.tree, *ui.model_inputs], [ui.base, ui.tuned], **LATEST)
     ui.stop.click(stop, None, None, queue=False, **PRIVATE)
-    ui.clear.click(clear, None, ui.conversation_outputs, **PRIVATE)
+    ui.clear.click(clear, ui.model, ui.conversation_outputs, **PRIVATE)

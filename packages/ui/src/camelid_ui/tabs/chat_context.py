@@ -23,13 +23,12 @@ from .components import error_message
 
 
 def wire_context(services: Services, ui: ConversationWidgets) -> None:
-    def measure(request: gr.Request, tree: ConversationTree, draft: str, system: str, *models: Any) -> tuple[Any, Any]:
-        usage, fits = _context_usage(
-            services, tree, draft, system, AnsweringModels.on_page(services, *models), translator_for(request)
-        )
+    def measure(request: gr.Request, tree: ConversationTree, draft: str, system: str, *chosen: Any) -> tuple[Any, Any]:
+        models = AnsweringModels.on_page(services, *chosen)
+        usage, fits = _context_usage(services, tree, draft, system, models, translator_for(request))
         if services.chat.answering(str(request.session_hash)):
             return usage, gr.skip()  # the answer's last update enables the button; this one might come later
-        return usage, gr.update(interactive=fits and services.chat.status.state == "ready")
+        return usage, gr.update(interactive=fits and bool(models.model))
 
     def draft_prompt(request: gr.Request, tree: ConversationTree, text: str, system: str, *models: Any) -> str:
         asked = tree.with_question(text.strip(), system) if text.strip() or not tree.path else tree
@@ -49,6 +48,7 @@ def wire_context(services: Services, ui: ConversationWidgets) -> None:
         ui.system.input,
         ui.snapshot.change,
         ui.seen.change,
+        ui.model.change,
         ui.compare.input,
         ui.other_model.input,
     ]
@@ -62,7 +62,7 @@ def _context_usage(
 ) -> tuple[str, bool]:
     """How full the fullest context is, and whether an answer finds limit in it."""
     asked = tree.with_question(draft.strip(), system) if draft.strip() else tree
-    if not asked.path or services.chat.status.state != "ready":
+    if not asked.path or not services.chat.has_loaded(*models.names):
         return "", True
     found: list[tuple[int, int]] = []
     try:

@@ -85,7 +85,7 @@ def _wire_list(
             about = about_of(tree, _sampling(conversation, values))
         return message(tree, about), about
 
-    def open_(event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+    def open_(model: str | None, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         try:
             given = json.loads(event._data["value"])
             tree = ConversationTree.from_json(given["talk"])
@@ -93,10 +93,10 @@ def _wire_list(
             return note(translator_for(request)("history.broken")), *[gr.skip()] * (len(outputs) - 1)
         about = given.get("about") if isinstance(given.get("about"), dict) else {}
         system = tree.turns[tree.at].system if tree.path else ""
-        return "", about, system, *conversation.open(tree, request)
+        return "", about, system, *conversation.open(tree, model, request)
 
-    def new_conversation(request: gr.Request) -> tuple[Any, ...]:
-        return "", {}, gr.skip(), *conversation.open(ConversationTree(), request)
+    def new_conversation(model: str | None, request: gr.Request) -> tuple[Any, ...]:
+        return "", {}, gr.skip(), *conversation.open(ConversationTree(), model, request)
 
     def import_file(path: str, request: gr.Request) -> tuple[Any, str]:
         say = translator_for(request)
@@ -115,8 +115,8 @@ def _wire_list(
     conversation.snapshot.change(
         store, [conversation.snapshot, tab.about, *conversation.form.inputs], [conversation.store, tab.about], **PRIVATE
     )
-    tab.listed.select(open_, None, outputs, **EACH)
-    new.click(new_conversation, None, outputs, **PRIVATE)
+    tab.listed.select(open_, conversation.model, outputs, **EACH)
+    new.click(new_conversation, conversation.model, outputs, **PRIVATE)
     read.upload(import_file, read, [conversation.store, tab.notice], **PRIVATE)
 
 

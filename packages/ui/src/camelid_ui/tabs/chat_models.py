@@ -1,11 +1,12 @@
 """The models that answer on the Chat page: choosing, loading, and the status of the loaded ones.
 
 Knows the pickers and the loading status. A loaded model is loaded for every page, and any page may load
-another: each polls the status.
+another: each polls the status. The model that a page has chosen answers there; a message loads it where it is not.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,37 +16,34 @@ from camelid_core.errors import CamelidError
 from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.chat import ChatStatus
-from camelid_ui.views import error, esc, note, state
+from camelid_ui.views import error, esc, note, progress, state
 from camelid_ui.views.numbers import duration
 
 from . import LATEST, PRIVATE
-from .components import address, error_message, hidden_box, panel
+from .components import error_message, hidden_box, panel
 
 _LOADING_POLL_SECONDS, _POLL_SECONDS = 0.7, 4.0
 
 
 @dataclass(frozen=True)
 class ModelPicker:
-    """`chosen` is the loaded model's name as this page knows it, in the address; `seen` is the status when
-    the page last polled."""
+    """`seen` is the status when the page last polled."""
 
     model: gr.Dropdown
     load: gr.Button
     compare: gr.Checkbox
     other_model: gr.Dropdown
     status: gr.HTML
-    chosen: gr.Textbox
     seen: gr.Textbox
     timer: gr.Timer
 
     @property
     def shown(self) -> list[Any]:
         """The widgets that show which models are loaded; see `status_of`."""
-        return [self.status, self.seen, self.chosen, self.timer, self.load, self.compare, self.other_model]
+        return [self.status, self.seen, self.timer, self.load, self.compare, self.other_model]
 
 
 def build(services: Services) -> ModelPicker:
-    chosen = address("model")
     models = services.models.grouped()
     with gr.Row(elem_classes="camelid-bar-top", equal_height=False):
         model = gr.Dropdown(
@@ -63,14 +61,12 @@ def build(services: Services) -> ModelPicker:
             elem_id="chat-other-model",
         )  # fmt: skip
     return ModelPicker(
-        model, load, compare, other_model, panel(elem_id="chat-status"), chosen, hidden_box("chat-seen"),
+        model, load, compare, other_model, panel(elem_id="chat-status"), hidden_box("chat-seen"),
         gr.Timer(_POLL_SECONDS, active=False),
     )  # fmt: skip
 
 
-def wire(services: Services, ui: ModelPicker, message_box: gr.Textbox) -> None:
-    """`message_box` accepts text while a model is loaded."""
-
+def wire(services: Services, ui: ModelPicker) -> None:
     def load(name: str, compare: bool, other_model: str | None, request: gr.Request) -> tuple[Any, ...]:
         try:
             services.chat.load(name or "", (other_model or "") if compare else "")
@@ -78,12 +74,12 @@ def wire(services: Services, ui: ModelPicker, message_box: gr.Textbox) -> None:
             return error_message(problem), *[gr.skip()] * (len(outputs) - 1)
         return status_of(services, translator_for(request))
 
-    def load_other(chosen: str, other_model: str | None, request: gr.Request) -> tuple[Any, ...]:
-        """The other model is loaded once it is chosen, if the first one, which this page shows, is loaded."""
+    def load_other(model: str, other_model: str | None, request: gr.Request) -> tuple[Any, ...]:
+        """The other model is loaded once it is chosen, if the first one is loaded."""
         status = services.chat.status
-        if not other_model or status.state != "ready" or status.model != chosen or other_model in status.names[1:]:
+        if not other_model or status.state != "ready" or status.model != model or other_model in status.names[1:]:
             return (gr.skip(),) * len(outputs)
-        return load(status.model, True, other_model, request)
+        return load(model, True, other_model, request)
 
     def poll(seen: str, request: gr.Request) -> tuple[Any, ...]:
         """No updates while nothing has changed: an update would close an open list."""
@@ -93,41 +89,51 @@ def wire(services: Services, ui: ModelPicker, message_box: gr.Textbox) -> None:
             return loading, *[gr.skip()] * (len(outputs) - 1)
         return status_of(services, translator_for(request))
 
-    outputs = [*ui.shown, message_box]
+    outputs = ui.shown
     ui.load.click(load, [ui.model, ui.compare, ui.other_model], outputs, **PRIVATE)
-    ui.other_model.input(load_other, [ui.chosen, ui.other_model], outputs, **LATEST)
+    ui.other_model.input(load_other, [ui.model, ui.other_model], outputs, **LATEST)
     ui.timer.tick(poll, ui.seen, outputs, **PRIVATE)
 
 
 def wire_names(services: Services, ui: ModelPicker, left: gr.Column, names: tuple[gr.HTML, gr.HTML]) -> None:
     """The names above both columns: which model answers there."""
 
-    def head(compare: bool, chosen: str, other_model: str | None) -> tuple[Any, ...]:
-        status = services.chat.status
-        other = other_model or status.base
-        shown = (esc(other), esc(chosen or status.model)) if compare else ("", "")
-        offered = {"choices": services.models.grouped()} if compare else {}  # new models may have appeared since
-        return gr.update(visible=compare), gr.update(visible=compare, **offered), *shown
+    def head(compare: bool, model: str | None, other_model: str | None) -> tuple[Any, ...]:
+        if not compare:
+            return gr.update(visible=False), gr.update(visible=False), "", ""
+        base = "" if other_model else base_of(services, model)
+        value = {"value": base} if base else {}
+        offered = gr.update(visible=True, choices=services.models.grouped(), **value)  # there may be new ones
+        return gr.update(visible=True), offered, esc(other_model or base), esc(model or "")
 
-    changes = [ui.compare.change, ui.chosen.change, ui.other_model.change]
-    gr.on(changes, head, [ui.compare, ui.chosen, ui.other_model], [left, ui.other_model, *names], **PRIVATE)
+    changes = [ui.compare.change, ui.model.change, ui.other_model.change]
+    gr.on(changes, head, [ui.compare, ui.model, ui.other_model], [left, ui.other_model, *names], **LATEST)
 
 
 def status_of(services: Services, say: Translator) -> tuple[Any, ...]:
-    """Updates for `ModelPicker.shown` and for the message box: what is loaded, and which buttons work."""
+    """Updates for `ModelPicker.shown`: what is loaded, and which buttons work."""
     status = services.chat.status
-    busy, ready = status.state == "loading", status.state == "ready"
-    other_model = {"value": status.compare_with or status.base or None} if ready else {}
+    busy = status.state == "loading"
     return (
         _status(status, say),
         _status_key(status),
-        status.model if ready else gr.skip(),
-        gr.Timer(value=_LOADING_POLL_SECONDS if busy else _POLL_SECONDS, active=True),
+        poll_timer(busy),
         gr.update(interactive=not busy),
-        gr.update(interactive=ready),
-        gr.update(interactive=not busy, **other_model),
-        gr.update(interactive=ready),
+        gr.update(interactive=True),
+        gr.update(interactive=not busy),
     )
+
+
+def poll_timer(loading: bool) -> gr.Timer:
+    """Update for the timer: how often a page looks for the status."""
+    return gr.Timer(value=_LOADING_POLL_SECONDS if loading else _POLL_SECONDS, active=True)
+
+
+def base_of(services: Services, model: str | None) -> str:
+    """The base of an adapter; empty where there is none, or no such model."""
+    with suppress(CamelidError):
+        return services.models.base_of(model or "")
+    return ""
 
 
 def _status_key(status: ChatStatus) -> str:
@@ -141,6 +147,9 @@ def _status(status: ChatStatus, say: Translator) -> str:
     if status.state == "failed":
         return error(say("chat.failed", model=status.model, error=status.error))
     if status.state == "loading":
-        return state("running", say("chat.loading", model=names, step=status.step, seconds=duration(status.seconds)))
+        now, seconds = status.progress, duration(status.seconds)
+        step = say("chat.weights_read") if now.file and now.done == now.total else now.text
+        words = " · ".join(filter(None, [say("chat.loading", model=names), step, seconds]))
+        return state("running", words) + (progress(now.done, now.total, None, say, now.file) if now.file else "")
     ready = state("succeeded", say("chat.ready", model=names, seconds=duration(status.seconds)))
     return ready + error(say("chat.other_failed", error=status.error) if status.error else "")

@@ -1,7 +1,7 @@
 """The conversation on the Chat page: its widgets, and streaming answers into them.
 
-Knows the widgets of a conversation and which models answer. Knows nothing of loading models; what each button does is
-`chat_actions`.
+Knows the widgets of a conversation and which models answer; they are loaded first where they are not. What each button
+does is `chat_actions`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from camelid_ui.services.streaming_answers import AnswerRequest
 from camelid_ui.views import error
 from camelid_ui.views.chat import conversation_column
 
+from .chat_models import base_of, poll_timer
 from .components import changed_field, error_message
 from .stored_conversation import StreamRecorder, withdrawal
 
@@ -36,7 +37,7 @@ class ConversationWidgets:
     """`tree` is the conversation; the two panels only show it: `tuned` the chosen model's column, `base` the other's.
     `snapshot` is the conversation's JSON whenever no answer is being generated, `store` tells the browser what to
     store, `last_rating` is the last thumb pressed; `notice` shows errors and messages, `message_box` is where a message
-    is typed."""
+    is typed, `returned` a question that goes back there; `poll` lets the page look how far loading is."""
 
     services: Services
     tree: gr.State
@@ -54,8 +55,10 @@ class ConversationWidgets:
     undo: gr.Button
     clear: gr.Button
     message_box: gr.Textbox
-    chosen: gr.Textbox
+    model: gr.Dropdown
     seen: gr.Textbox
+    poll: gr.Timer
+    returned: gr.Textbox
     compare: gr.Checkbox
     other_model: gr.Dropdown
     system: gr.Textbox
@@ -66,7 +69,7 @@ class ConversationWidgets:
     @property
     def model_inputs(self) -> list[Any]:
         """The inputs that say which models answer; see `AnsweringModels`."""
-        return [self.chosen, self.compare, self.other_model]
+        return [self.model, self.compare, self.other_model]
 
     @property
     def inputs(self) -> list[Any]:
@@ -80,13 +83,13 @@ class ConversationWidgets:
 
     @property
     def outputs(self) -> list[Any]:
-        return [*self.conversation_outputs, self.last_rating, self.store, *self.form.inputs]
+        return [*self.conversation_outputs, self.last_rating, self.store, self.poll, self.returned, *self.form.inputs]
 
-    def open(self, tree: ConversationTree, request: gr.Request) -> Updates:
+    def open(self, tree: ConversationTree, model: str | None, request: gr.Request) -> Updates:
         """Updates for `conversation_outputs` that show another conversation; generation for the previous one stops."""
         self.services.chat.leave(str(request.session_hash))
         say = translator_for(request)
-        models = AnsweringModels(self.services.chat.status.model, _other_model(tree, self.services.chat.status.model))
+        models = AnsweringModels(model or "", _other_model(tree, model or ""))
         return conversation_updates(self.services, tree, say, models, draft="")
 
 
@@ -99,10 +102,10 @@ class AnsweringModels:
     compare: bool = False
 
     @classmethod
-    def on_page(cls, services: Services, chosen: str, compare: bool, other_model: str | None) -> Self:
-        """As chosen on the page."""
-        status = services.chat.status
-        return cls(chosen or status.model, (other_model or status.base) if compare else "", compare)
+    def on_page(cls, services: Services, model: str | None, compare: bool, other_model: str | None) -> Self:
+        """As chosen on the page; the loaded one while nothing is."""
+        model = model or services.chat.status.model
+        return cls(model, (other_model or base_of(services, model)) if compare else "", compare)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -144,7 +147,7 @@ def conversation_updates(
     `notice`, or the `draft` in the message box, unchanged."""
     generating = bool(running)
     has_turns = not generating and bool(tree.path)
-    ready = not generating and services.chat.status.state == "ready"
+    ready = not generating and bool(models.model)
     can = (ready, generating, ready and has_turns, ready and bool(tree.continuations(models.names)), has_turns)
     updates = [gr.update(interactive=each) for each in can]
     snapshot = gr.skip() if generating else tree.to_json()
@@ -175,7 +178,7 @@ def button_press(event: gr.EventData) -> ButtonPress:
 
 @dataclass(frozen=True)
 class AnswerStreamer:
-    """Streams answers into a page. `previous` is the conversation to return to if generation cannot start; `draft`
+    """Streams answers into a page. `previous` is the conversation to return to if generation cannot start; `question`
     then goes back into the message box."""
 
     ui: ConversationWidgets
@@ -185,12 +188,11 @@ class AnswerStreamer:
     previous: ConversationTree
     models: AnsweringModels
     values: Sequence[Any]
-    draft: str | None = None
+    question: str | None = None
 
-    def answer(self, tree: ConversationTree) -> Iterator[Updates]:
-        """All models answer the last question."""
-        cleared = None if self.draft is None else ""
-        yield from self._stream(tree, tree.answer_requests(self.models.names), cleared)
+    def answer(self, tree: ConversationTree, draft: str | None = None) -> Iterator[Updates]:
+        """All models answer the last question. None leaves the `draft` in the message box unchanged."""
+        yield from self._stream(tree, tree.answer_requests(self.models.names), draft)
 
     def continue_answer(self, tree: ConversationTree) -> Iterator[Updates]:
         """The models whose last answer is unfinished continue it."""
@@ -211,18 +213,23 @@ class AnswerStreamer:
             self.models.check()
             if not requests:
                 raise ModelError("no answer here can be continued: each ended by itself, or another model gave it.")
-            stream = self.services.chat.ask(self.session, requests, tree.with_seed(sampling))
+            chat, wanted = self.services.chat, (self.models.model, self.models.other)
+            stream = chat.ask(self.session, requests, tree.with_seed(sampling), wanted)
             recorder = StreamRecorder(sampling.model_dump(mode="json"))
             marks = form.mark_errors(None, list(form.widgets))[1]
-            yield self._update(tree, "", names, draft, marks, recorder.message(tree))
+            poll = None if chat.has_loaded(*wanted) else poll_timer(loading=True)
+            yield self._update(tree, "", names, draft, marks, store=recorder.message(tree), poll=poll, returned="")
             for answers in stream:
                 tree = tree.with_answers(dict(zip(names, answers, strict=True)))
                 yield self._update(tree, None, names, store=recorder.message(tree))
         except InvalidFields as problem:
-            yield self.idle(self.previous, error(str(problem)), self.draft, form.mark_errors(problem)[1])
+            marks = form.mark_errors(problem)[1]
+            yield self._update(self.previous, error(str(problem)), (), marks=marks, returned=self.question)
         except CamelidError as problem:
             begun = withdrawal(tree) if len(tree.turns) > len(self.previous.turns) else None
-            yield self._update(self.previous, error_message(problem), (), self.draft, store=begun)
+            poll = poll_timer(self.services.chat.status.state == "loading")
+            words = error_message(problem)
+            yield self._update(self.previous, words, (), store=begun, poll=poll, returned=self.question)
         except PageLeft:
             return  # the page shows another conversation
         else:
@@ -236,7 +243,10 @@ class AnswerStreamer:
         draft: str | None = None,
         marks: Sequence[Any] = (),
         store: str | None = None,
+        poll: gr.Timer | None = None,
+        returned: str | None = None,
     ) -> Updates:
         skips = [gr.skip()] * len(self.ui.form.inputs)
         shown = conversation_updates(self.services, tree, self.say, self.models, notice, running, draft)
-        return (*shown, gr.skip(), gr.skip() if store is None else store, *(marks or skips))
+        others = (gr.skip() if each is None else each for each in (None, store, poll, returned))
+        return (*shown, *others, *(marks or skips))
