@@ -70,8 +70,9 @@ def show_model(name: str, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps(row, ensure_ascii=False, indent=2))
     else:
+        width = max(map(len, row))
         for key, value in row.items():
-            typer.echo(f"{key:13} {value}")
+            typer.echo(f"{key:{width}} {value}")
 
 
 def _loader_hint(resolved: ResolvedModel) -> str:
