@@ -280,6 +280,27 @@ def _late_for(name: str) -> Callable[[Route], None]:
     return handle
 
 
+def test_sampling_settings_appear_with_the_temperature_that_they_need(eyes):
+    """With what a preset gave them: they are drawn for the first time then."""
+    page = eyes.open("?tab=chat")
+    expect(page.locator("#chat-model input")).not_to_have_value("")
+    page.locator(".camelid-aside .camelid-drawer > button").first.click()
+    temperature, top_p, seed = (page.locator(f"#sampling-{name} input") for name in ("temperature", "top_p", "seed"))
+    expect(temperature).to_be_visible()
+    expect(top_p).to_be_hidden()
+    expect(seed).to_be_hidden()
+    pick(page, "chat-preset", "firefly")
+    expect(seed).to_be_visible()
+    expect(top_p).to_have_value("0.85")
+    temperature.fill("0")
+    page.keyboard.press("Tab")
+    expect(seed).to_be_hidden()
+    expect(top_p).to_have_value("0.85")  # it is not the default: what is in force is seen
+    top_p.fill("1")
+    page.keyboard.press("Tab")
+    expect(top_p).to_be_hidden()
+
+
 def test_chat_in_the_dark_and_in_chinese(eyes):
     page = eyes.open("?tab=chat", color_scheme="dark", locale="zh-CN")
     expect(page.locator("#chat-status")).to_contain_text("已就绪")

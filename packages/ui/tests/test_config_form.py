@@ -72,13 +72,16 @@ def test_only_the_chosen_methods_fields_are_shown():
 
 @pytest.mark.parametrize("need", NEEDS, ids=lambda need: need.head)
 def test_what_means_nothing_is_hidden_and_nothing_in_force_is(need):
-    known = {each.key: each for each in config_fields(Recipe)}
-    assert {need.head, *need.fields} <= known.keys()
+    classes = [{each.key: each for each in config_fields(cls)} for cls in (Recipe, PredictConfig, Sampling)]
+    (known,) = [each for each in classes if {need.head, *need.fields} <= each.keys()]
     defaults = {key: known[key].default for key in need.fields}
     for value in (known[need.head].default, "deepspeed", "7", 7, None, "", 0, "constant"):
         assert need.shown(value, defaults, defaults) == [need.holds(value)] * len(need.fields)
         changed = {key: f"not {default}" for key, default in defaults.items()}
         assert all(need.shown(value, changed, defaults))
+        texts = {key: "" if each is None else str(each) for key, each in defaults.items()}
+        written = {key: defaults[key] if isinstance(defaults[key], bool) else text for key, text in texts.items()}
+        assert need.shown(value, written, defaults) == need.shown(value, defaults, defaults)
 
 
 def test_the_form_opens_without_them():
@@ -89,3 +92,20 @@ def test_the_form_opens_without_them():
     assert not any(form.widgets[key].visible for key in hidden)
     assert form.widgets["train.warmup"].visible
     assert form.widgets["eval.sample_tokens"].visible
+
+
+@pytest.mark.parametrize(("cls", "section"), [(Sampling, ""), (PredictConfig, "sampling.")])
+def test_what_greedy_decoding_does_not_read_is_hidden_until_tokens_are_drawn(cls, section):
+    with gr.Blocks(analytics_enabled=False) as demo:
+        form = ConfigForm(cls, "f")
+        form.add_drawer()
+        form.show_needed_fields()
+    drawing = [f"{section}{name}" for name in ("top_p", "top_k", "min_p", "seed")]
+    assert [key for key, widget in form.widgets.items() if not widget.visible] == drawing
+    change = next(each for each in demo.fns.values() if form.widgets[drawing[0]] in each.outputs)
+    for temperature, values, shown in (
+        (0, (1, 0, 0, 0), [False] * 4),  # as a number field gives them
+        (0.7, (1, 0, 0, 0), [True] * 4),
+        (0, (0.9, 0, 0, 7), [True, False, False, True]),
+    ):
+        assert [update["visible"] for update in change.fn(temperature, *values)] == shown

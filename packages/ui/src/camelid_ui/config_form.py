@@ -17,7 +17,7 @@ from camelid_core.config import Config, ConfigT
 from .config_fields import ConfigField, config_fields
 from .field_values import InvalidFields, build, values_of
 from .i18n import t, t_field
-from .needed_fields import NEEDS, Need
+from .needed_fields import Need, needs_among
 
 FieldChoices = Mapping[str, Callable[[], Sequence[Any]]]
 """For text fields that name something installed: what there is to choose, looked up when the page opens."""
@@ -100,11 +100,7 @@ class ConfigForm(Generic[ConfigT]):
     def _needs(self) -> list[tuple[Need, dict[str, Any]]]:
         """Those whose fields are all here, with what the widgets of the fields hold by default."""
         known = {each.key: _widget_value(each, each.default) for each in config_fields(self.cls)}
-        return [
-            (need, {key: known[key] for key in need.fields})
-            for need in NEEDS
-            if {need.head, *need.fields} <= self.widgets.keys()
-        ]
+        return [(need, {key: known[key] for key in need.fields}) for need in needs_among(self.widgets)]
 
     @property
     def inputs(self) -> list[Any]:
@@ -215,7 +211,7 @@ def _needed_visibility(need: Need, defaults: Mapping[str, Any]) -> Callable[...,
 
 def _needed_by_default(cls: type[Config], config_field: ConfigField) -> bool:
     defaults = {each.key: each.default for each in config_fields(cls)}
-    return all(need.holds(defaults.get(need.head)) for need in NEEDS if config_field.key in need.fields)
+    return all(need.holds(defaults[need.head]) for need in needs_among(defaults) if config_field.key in need.fields)
 
 
 def _help(config_field: ConfigField) -> str:

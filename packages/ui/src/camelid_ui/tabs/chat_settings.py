@@ -38,6 +38,7 @@ def build(services: Services, *, message_box: gr.Textbox, system: gr.Textbox, fo
     preset = gr.Dropdown(list(PRESETS), value=None, label=t("settings.preset"), elem_id="chat-preset")
     about = panel(elem_id="chat-preset-about")
     form.add_drawer(without=("num_beams",))  # answers stream here
+    form.show_needed_fields(**LATEST)
 
     def toggle(draft: str, event: gr.EventData) -> Any:
         suffix = SUFFIXES.get(changed_field(event)[1])

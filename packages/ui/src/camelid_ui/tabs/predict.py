@@ -93,6 +93,7 @@ def build(services: Services) -> PredictTab:
                 start = gr.Button(t("predict.start"), variant="primary", interactive=False, elem_id="predict-start")
             notice = panel(elem_id="predict-notice")
             form.add_drawer(without=_HIDDEN_FIELDS)
+            form.show_needed_fields(**LATEST)
         with gr.Column(scale=6, min_width=300, elem_classes="camelid-card"):
             panel(t("predict.preview"), elem_classes="camelid-cardname")
             preview = panel(elem_id="predict-preview")
