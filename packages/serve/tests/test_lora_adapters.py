@@ -22,6 +22,7 @@ from camelid_serve.engines.transformers import TransformersEngine, load
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import AdaLoraConfig, IA3Config, LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 TOKENS = 6
@@ -260,6 +261,29 @@ def test_adapters_that_do_not_fit_are_refused(sixteen: Family, engine: Transform
     assert engine.adapters == (first,)
     tokens, _ = collect(engine, [asked(sixteen.prompts[1], name) for name in (first, None)])
     assert tokens == [sixteen.expected[sixteen.adapters[0]][1], sixteen.expected[None][1]]
+
+
+def test_a_second_adapter_is_held_to_its_file_as_the_first_is(
+    sixteen: Family, engine: TransformersEngine, tmp_path: Path
+) -> None:
+    """PEFT leaves a tensor without a place out, and one that is missing as it was made, without an error."""
+    add(engine, sixteen.adapters[0])
+    layer = "base_model.model.model.layers.{}.self_attn.q_proj.lora_A.weight"
+    rows = engine._model.get_input_embeddings().weight.shape[0]
+    table = {"base_model.model.model.embed_tokens.weight": torch.zeros(rows + 2, 16)}
+    for number, (change, refusal, words) in enumerate(
+        [
+            (lambda held: held | {layer.format(7): torch.zeros(2, 16)}, ModelError, "layers.7.*without a place in it"),
+            (lambda held: {key: held[key] for key in sorted(held)[1:]}, ModelError, "is missing from adapter_model"),
+            (lambda held: held | table, CannotShare, "needs a base of its own"),
+        ]
+    ):
+        path = write(lora(0), sixteen.base, tmp_path / f"{number}")
+        held = load_file(path / "adapter_model.safetensors")
+        save_file(change(held), path / "adapter_model.safetensors")
+        with pytest.raises(refusal, match=words):
+            add(engine, path)
+    assert len(engine.adapters) == 1
 
 
 def test_adapters_are_loaded_and_unloaded_during_answers(sixteen: Family, engine: TransformersEngine) -> None:

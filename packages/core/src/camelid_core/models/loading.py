@@ -167,27 +167,28 @@ def load_with_adapter(resolved: ResolvedModel, dtype: Dtype = "auto", base: Any 
         except (ValueError, TypeError, RuntimeError, KeyError) as error:
             first = " ".join(str(error).strip().splitlines()[:2])[:500]
             raise ModelError(f"adapter {resolved.name!r} does not fit {str(resolved.base)!r}: {first}") from error
-        _check_adapter_fits(adapted, resolved.adapter_dir, resolved.name, resolved.base)
+        check_adapter_fits(adapted, resolved.adapter_dir, resolved.name, repr(str(resolved.base)))
         return adapted
 
 
-def _check_adapter_fits(adapted: Any, directory: Path, name: str, base: Path) -> None:
+def check_adapter_fits(adapted: Any, directory: Path, name: str, base: str, label: str = "default") -> None:
     """Raise ModelError where a tensor of the adapter is missing from its file, which peft leaves as it was made, or one
     in the file has no place in the model, which peft leaves out. Tables of embeddings beside the adapter are in order.
+    `name` and `base` are what people call the two; `label` is what peft calls the adapter.
     """
     from peft import get_peft_model_state_dict
 
     path = directory / ADAPTER_WEIGHTS
     if not path.is_file():
         return
-    expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    expected = set(get_peft_model_state_dict(adapted, adapter_name=label, save_embedding_layers=False))
     there = set(safetensors_header(path)) - {"__metadata__"}
     missing, spare = sorted(expected - there), sorted(key for key in there - expected if not is_table(key))
     faults = [f"{_tensors(missing)} missing from {ADAPTER_WEIGHTS}"] if missing else []
     faults += [f"{_tensors(spare)} without a place in it"] if spare else []
     if faults:
         whose = " It is for another base." if spare else ""
-        raise ModelError(f"adapter {name!r} does not fit {str(base)!r}: {'; '.join(faults)}.{whose}")
+        raise ModelError(f"adapter {name!r} does not fit {base}: {'; '.join(faults)}.{whose}")
 
 
 def _layers_beyond(spare: Iterable[str], model: Any) -> list[str]:

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from camelid_core.errors import ModelError
+from camelid_core.models.loading import check_adapter_fits
+from camelid_core.models.vocabulary import adapter_vocabulary
 
 from camelid_serve.engine import CannotShare
 
@@ -115,10 +117,11 @@ class ResidentAdapters:
     def _load_weights(self, name: str, directory: Path) -> None:
         """Load an adapter's weights from its directory."""
         peft: Any = self._peft
-        found = peft.load_adapter(str(directory), name, torch_device=str(self.model.device))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)  # refused below, by name
+            peft.load_adapter(str(directory), name, torch_device=str(self.model.device))
         peft.eval()
-        if found.missing_keys:
-            raise ValueError(f"{len(found.missing_keys)} of its tensors are missing: {found.missing_keys[0]}, ….")
+        check_adapter_fits(peft, directory, str(directory), "this base", name)
         for key, value in peft.named_parameters():  # NaN in the stacked product would spread to other rows
             if name in key.split(".") and not bool(torch.isfinite(value).all()):
                 raise ValueError(f"{key} has values that are no numbers.")
@@ -167,6 +170,12 @@ class ResidentAdapters:
         if self.base_change:
             raise CannotShare(f"the adapter that is resident {self.base_change}, so that nothing can share its base.")
         here = {_peft_kind(other) for other in self._peft.peft_config.values()} if self._peft is not None else set()
+        rows, here_rows = adapter_vocabulary(directory), self.model.get_input_embeddings().weight.shape[0]
+        if rows > here_rows:
+            raise CannotShare(
+                f"adapter {str(directory)!r} has a vocabulary of {rows:,} and the resident base one of {here_rows:,}: "
+                "it needs a base of its own."
+            )
         if here - {_peft_kind(config)}:
             raise CannotShare(f"adapters of the kinds {_peft_kind(config)} and {here.pop()} cannot share a base.")
 
