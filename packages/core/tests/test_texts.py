@@ -120,30 +120,38 @@ records = st.lists(
 
 
 @settings(max_examples=40)
-@given(records, st.integers(2, 40))
+@given(records, st.integers(3, 40))
 def test_texts_are_divided_and_lose_no_token(tmp_path_factory, rows, cutoff):
     encoded = TokenCache(tmp_path_factory.mktemp("tokens")).encode(rows, ENCODER)
     view = encoded.view(cutoff)
     assert [len(example.input_ids) for example in view] == view.lengths.tolist()
     assert view.lengths.max(initial=0) <= cutoff
+    assert all(len(example.input_ids) > 1 for example in view), "a token alone predicts nothing"
     pieces = {
         row: [each for _, each in group] for row, group in groupby(zip(view.rows, view, strict=True), lambda x: x[0])
     }
     for number, row in enumerate(rows):
         whole = ENCODER.example(row.messages)
         if row.is_text:
+            if len(whole.input_ids) < 2:
+                assert number not in pieces
+                continue
             assert [token for piece in pieces[number] for token in piece.input_ids] == whole.input_ids
             assert [label for piece in pieces[number] for label in piece.labels] == whole.input_ids
         elif number in pieces:
             assert [piece.input_ids for piece in pieces[number]] == [whole.input_ids[:cutoff]]
     counts = view.counts
-    texts = [len(pieces[number]) for number, row in enumerate(rows) if row.is_text]
+    texts = [len(pieces.get(number, ())) for number, row in enumerate(rows) if row.is_text]
     assert counts.texts == len(texts)
+    assert all(
+        count == -(-len(ENCODER.example(row.messages).input_ids) // cutoff) or count == 0
+        for count, row in zip(texts, (row for row in rows if row.is_text), strict=True)
+    )
     assert (counts.divided, counts.pieces) == (sum(n > 1 for n in texts), sum(n for n in texts if n > 1))
     assert counts.kept == len(pieces)
     assert counts.total_tokens == sum(view.lengths)
     whole_only = encoded.view(cutoff, whole=True)
-    assert whole_only.counts.dropped == int((encoded.lengths > cutoff).sum())
+    assert whole_only.counts.dropped == int(((encoded.lengths > cutoff) | (encoded.lengths < 2)).sum())
     counted = count_tokens(rows, ENCODER, TokenCache(tmp_path_factory.mktemp("tokens")), cutoff=cutoff)
     assert counted["kept"] == counts.kept
     assert counted["pieces"] == counts.pieces

@@ -75,6 +75,22 @@ def test_texts_and_conversations_stand_in_one_batch(attempt, recipe, texts, sums
     assert train(recipe(sources(texts, sums), "train.max_steps=4"), run)["steps"] == 4
 
 
+def test_no_batch_is_without_a_token_to_predict(attempt, recipe, tmp_path):
+    """Empty texts are left out and said so; a text of one token more than a piece has ends in a piece of two."""
+    from camelid_core.testing import tiny_tokenizer
+
+    text = "Z" * 15
+    assert len(tiny_tokenizer()(text)["input_ids"]) == 15
+    path = write_jsonl(tmp_path / "wiki.jsonl", [{"text": row} for row in ["", " ", text + "Z", text, ""] * 2])
+    run = attempt()
+    settings = ("data.cutoff=16", "data.eval_rows=0", "train.batch_size=1", "train.max_steps=7")
+    metrics = train(recipe(sources(path), *settings), run)
+    assert metrics["steps"] == 7
+    assert "6 empty texts were left out." in [event["text"] for event in run.events("log")]
+    (data,) = run.events("data")
+    assert (data["rows"], data["kept"], data["dropped"]) == (4, 4, 0)
+
+
 def test_long_texts_are_left_out_where_that_was_asked_for(recipe, texts, home):
     settings = ("data.cutoff=70", "data.eval_rows=0", 'data.too_long="skip"')
     found = plan(recipe(sources(texts), *settings))

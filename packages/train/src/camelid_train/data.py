@@ -57,18 +57,18 @@ def prepare(
     """
     cache = cache or TokenCache()
     mixed = mix(section, host.datasets, section.eval_rows, _source_progress(progress), section.split_seed)
-    digests, positives = SourceDigests(mixed), _DropNegatives()
-    encoded = cache.encode(positives.filter(digests.records()), encoder, progress=progress, total=len(mixed))
+    digests, kept = SourceDigests(mixed), _Teaching()
+    encoded = cache.encode(kept.filter(digests.records()), encoder, progress=progress, total=len(mixed))
     skip_long = section.too_long == "skip"
     train = encoded.view(section.cutoff, skip_long)
     _check_kept(train, section, encoder)
-    heldout = cache.encode(_DropNegatives().filter(mixed.heldout), encoder).view(section.cutoff, skip_long)
+    heldout = cache.encode(_Teaching().filter(mixed.heldout), encoder).view(section.cutoff, skip_long)
 
     def origin(example: int) -> Record:
-        return next(islice(_DropNegatives().filter(mixed.records()), int(train.rows[example]), None))
+        return next(islice(_Teaching().filter(mixed.records()), int(train.rows[example]), None))
 
     uses, account = digests.uses(), account_table(mixed.account)
-    notes = [*source_notes(mixed.account), *positives.notes(), *_text_notes(train.counts, section)]
+    notes = [*source_notes(mixed.account), *kept.notes(), *_text_notes(train.counts, section)]
     return PreparedData(train, heldout, train.counts, uses, account, notes, mixed.heldout, origin)
 
 
@@ -82,24 +82,27 @@ def _source_progress(progress: EncodingProgress | None) -> CountingProgress | No
     return None if progress is None else lambda source, done, total: progress(done, total or None)
 
 
-class _DropNegatives:
-    """Drops rows whose answer is labelled bad: supervised fine-tuning would imitate it."""
+class _Teaching:
+    """Leaves out rows that supervised fine-tuning must not or cannot learn from: answers labelled bad, which it would
+    imitate, and empty texts, in which no token follows another."""
 
     def __init__(self) -> None:
-        self._dropped = 0
+        self._bad = self._empty = 0
 
     def filter(self, records: Iterable[Record]) -> Iterator[Record]:
         for record in records:
-            if record.label is not False:
+            bad, empty = record.label is False, record.is_text and not record.messages[0].content.strip()
+            self._bad += bad
+            self._empty += empty
+            if not (bad or empty):
                 yield record
-            else:
-                self._dropped += 1
 
-    def notes(self) -> list[str]:
-        if not self._dropped:
-            return []
-        dropped = f"{self._dropped:,} rows are marked as bad answers and were left out;"
-        return [f'{dropped} objective.type="kto" learns from them.']
+    def notes(self) -> Iterator[str]:
+        if self._bad:
+            dropped = f"{self._bad:,} rows are marked as bad answers and were left out;"
+            yield f'{dropped} objective.type="kto" learns from them.'
+        if self._empty:
+            yield f"{self._empty:,} empty {'texts were' if self._empty > 1 else 'text was'} left out."
 
 
 def _text_notes(account: CutoffCounts, section: DataSection) -> Iterator[str]:

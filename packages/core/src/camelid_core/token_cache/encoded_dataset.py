@@ -178,7 +178,8 @@ class EncodedDataset(RowSequence[Example]):
 
 
 def pieces(lengths: IntArray, texts: BoolArray, cutoff: int) -> IntArray:
-    """How many examples each row gives: a text one for every `cutoff` tokens or part of them, another row one."""
+    """How many examples each row gives: a text one for every `cutoff` tokens or part of them, another row one. The last
+    piece has two tokens at least, one of them from the piece before it if need be: what is alone predicts nothing."""
     import numpy as np
 
     return np.where(texts, -(-lengths // cutoff), 1)
@@ -195,6 +196,7 @@ class CutoffView(RowSequence[Example]):
         import numpy as np
 
         trained = encoded.trained_within(cutoff)
+        trained[encoded.texts & (encoded.lengths < 2)] = 0  # no token follows another
         if whole:
             trained[encoded.lengths > cutoff] = 0
         kept = np.flatnonzero(trained)
@@ -202,8 +204,13 @@ class CutoffView(RowSequence[Example]):
         self.encoded = encoded
         self.cutoff = cutoff
         self.rows = np.repeat(kept, parts)
-        self._skipped = cutoff * (np.arange(len(self.rows)) - np.repeat(np.cumsum(parts) - parts, parts))
-        self.lengths = np.minimum(encoded.lengths[self.rows] - self._skipped, cutoff)
+        lengths, number = (
+            encoded.lengths[self.rows],
+            np.arange(len(self.rows)) - np.repeat(np.cumsum(parts) - parts, parts),
+        )
+        self._skipped, after = (np.minimum(at * cutoff, np.maximum(lengths - 2, 0)) for at in (number, number + 1))
+        last = number + 1 == np.repeat(parts, parts)
+        self.lengths = np.where(last, np.minimum(lengths - self._skipped, cutoff), after - self._skipped)
         refused = int((encoded.lengths == 0).sum())
         self.counts = CutoffCounts(
             rows=len(encoded),
@@ -221,7 +228,7 @@ class CutoffView(RowSequence[Example]):
         return len(self.rows)
 
     def row(self, number: int) -> Example:
-        return self.encoded.row(int(self.rows[number]), self.cutoff, int(self._skipped[number]))
+        return self.encoded.row(int(self.rows[number]), int(self.lengths[number]), int(self._skipped[number]))
 
 
 def _bits(data: Any, at: int, start: int, end: int) -> Any:
