@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, get_args
 
 from .errors import DataError
@@ -81,6 +82,13 @@ def check_roles(messages: Sequence[Message]) -> None:
         expected = "user" if index % 2 == 0 else "assistant"
         if message.role != expected:
             raise DataError(f"turn {index + offset + 1} is from {message.role!r} where {expected!r} was expected.")
+
+
+def take_turns(messages: Sequence[Message]) -> bool:
+    """Whether user and assistant, whoever begins, speak in turn after an optional system message."""
+    roles = [message.role for message in messages]
+    turns = roles[1:] if roles[:1] == ["system"] else roles
+    return "system" not in turns and all(one != other for one, other in pairwise(turns))
 
 
 def alpaca(
