@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from camelid_core.errors import DataError
-from camelid_core.records import ROLES, Message, Record, alpaca, check_roles
+from camelid_core.records import ROLES, Message, Record, alpaca, check_roles, take_turns
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,3 +56,11 @@ def test_context_is_kept_apart_and_joined_only_when_asked():
     assert record.messages[0].text == "Add.\n2 and 3"
     assert record.messages[1].text == "5"
     assert (record.id, record.source) == ("7", "sums")
+
+
+@pytest.mark.parametrize(
+    ("roles", "in_turn"), [("ua", 1), ("sua", 1), ("aua", 1), ("uua", 0), ("uaa", 0), ("uasua", 0), ("ssua", 0)]
+)
+def test_turns_are_taken_or_not(roles, in_turn):
+    names = {"s": "system", "u": "user", "a": "assistant"}
+    assert take_turns([Message(names[each], "x") for each in roles]) == bool(in_turn)

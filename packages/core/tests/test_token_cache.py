@@ -257,16 +257,20 @@ def test_a_long_conversation_ends_a_shard_early(store, monkeypatch):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_conversation_without_a_form_is_named_or_counted(store, small_shards, workers):
+def test_conversations_without_a_form_are_counted_and_the_first_are_named(store, small_shards, workers):
     rows = made(20)
-    rows[11] = Record((Message("user", "and?"),), id="12", source="made")
+    for at in (3, 11, 12, 17):
+        rows[at] = Record((Message("user", "and?"),), id=str(at + 1), source="made")
     for _ in range(2):  # the second time from the disk
-        with pytest.raises(DataError, match="row 12 of 'made': template 'chatml': the last turn is from 'user'"):
-            store.encode(rows, ENCODER, workers=workers)
-    encoded = store.encode(rows, ENCODER, workers=workers, lenient=True)
-    account = encoded.view(512).counts
-    assert (account.rows, account.refused, account.dropped) == (20, 1, 0)
-    assert encoded[11].input_ids == []
+        encoded = store.encode(rows, ENCODER, workers=workers)
+        account = encoded.view(512).counts
+        assert (account.rows, account.refused, account.dropped) == (20, 4, 0)
+        assert encoded[11].input_ids == []
+        why = "template 'chatml': the last turn is from 'user', not from 'assistant'"
+        named = "; ".join(f"row {number} of 'made': {why}" for number in (4, 12, 13))
+        note = f"4 rows were left out, for which the template has no form: {named}; and 1 more."
+        assert encoded.refusal_note() == note
+    assert store.encode(made(3), ENCODER).refusal_note() == ""
 
 
 def test_an_error_of_the_source_comes_through(store, small_shards):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
 from camelid_core.builtin.templates import CHATML
 from camelid_core.datasets.dataset import Dataset
-from camelid_core.errors import DataError
+from camelid_core.errors import DataError, TemplateError
 from camelid_core.plugins import load_host
-from camelid_core.records import alpaca
+from camelid_core.records import Message, alpaca
 from camelid_core.templates.segments import Segment
 from camelid_core.testing import tiny_tokenizer, write_jsonl
 from camelid_core.tokenization.encoder import IGNORE, Encoder
@@ -185,8 +186,38 @@ def test_a_conversation_the_template_has_no_form_for_is_named_by_row_and_role(tm
     good = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
     path = tmp_path / "chats.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in (good, good, {"messages": messages})))
-    with pytest.raises(DataError, match=rf"row 3 of 'chats': template 'chatml': .*{sentence}"):
+    with pytest.raises(DataError, match=rf"no form for 1 of 3 rows: row 3 of 'chats': template 'chatml': .*{sentence}"):
         prepare(section(str(path)), ENCODER, load_host())
+    path.write_text("\n".join(json.dumps(row) for row in (good, good, {"messages": messages}, good)))
+    data = prepare(section(str(path)), ENCODER, load_host())
+    assert (data.account.rows, data.account.refused, len(data.train)) == (4, 1, 3)
+    assert any(re.search(rf"^1 row was left out, .*: row 3 of 'chats': .*{sentence}", note) for note in data.notes)
+
+
+@pytest.mark.parametrize("roles", ["uua", "uasua", "suaua", "auua", "uaa"])
+@pytest.mark.parametrize("name", [name for name in load_host().templates.names() if name != "own"])
+def test_what_a_template_can_be_asked_it_can_be_trained_on(tmp_path, name, roles):
+    """Rows whose turns do not alternate are learnt from, every answer of them, where chat takes them, and named where
+    it does not."""
+    roles = [{"s": "system", "u": "user", "a": "assistant"}[each] for each in roles]
+    messages = [Message(role, f"{role} {number}.") for number, role in enumerate(roles)]
+    odd = {"messages": [{"role": each.role, "content": each.content} for each in messages]}
+    plain = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+    path = write_jsonl(tmp_path / "chats.jsonl", [plain, plain, plain, odd])
+    encoder = Encoder(tiny_tokenizer(), load_host().templates[name])
+    data = prepare(section(str(path), cutoff=8192), encoder, load_host())
+    try:
+        encoder.prompt_ids(messages[:-1] if roles[-2] == "user" else [*messages, Message("user", "?")])
+    except TemplateError:
+        assert len(data.train) == 3
+        assert any("row 4 of 'chats'" in note for note in data.notes)
+        return
+    assert len(data.train) == 4
+    trained = "".join(
+        encoder.tokenizer.decode([label for label in example.labels if label != IGNORE]) for example in data.train
+    )
+    for message in messages:
+        assert (message.content in trained) == (message.role == "assistant")
 
 
 def test_an_empty_source_is_a_sentence(tmp_path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from .errors import DataError
@@ -104,6 +105,13 @@ def check_roles(messages: Sequence[Message]) -> None:
 def text_record(text: str, id: str = "", source: str = "", tags: tuple[str, ...] = ()) -> Record:
     """A text by itself."""
     return Record((Message("text", text),), id, source, tags)
+
+
+def take_turns(messages: Sequence[Message]) -> bool:
+    """Whether user and assistant, whoever begins, speak in turn after an optional system message."""
+    roles = [message.role for message in messages]
+    turns = roles[1:] if roles[:1] == ["system"] else roles
+    return "system" not in turns and all(one != other for one, other in pairwise(turns))
 
 
 def alpaca(

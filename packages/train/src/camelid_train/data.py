@@ -19,7 +19,7 @@ from camelid_core.quality.row_filter import RowAccount
 from camelid_core.records import Record
 from camelid_core.token_cache import CutoffCounts, CutoffView, TokenCache
 from camelid_core.token_cache.cache import EncodingProgress
-from camelid_core.token_cache.encoded_dataset import drops_too_many
+from camelid_core.token_cache.encoded_dataset import EncodedDataset, drops_too_many
 from camelid_core.tokenization.encoder import Encoder, Example
 
 from .config import DataSection
@@ -62,19 +62,26 @@ def prepare(
     skip_long = section.too_long == "skip"
     train = encoded.view(section.cutoff, skip_long)
     _check_kept(train, section, encoder)
-    heldout = cache.encode(_Teaching().filter(mixed.heldout), encoder).view(section.cutoff, skip_long)
+    heldout = cache.encode(_Teaching().filter(mixed.heldout), encoder)
 
     def origin(example: int) -> Record:
         return next(islice(_Teaching().filter(mixed.records()), int(train.rows[example]), None))
 
     uses, account = digests.uses(), account_table(mixed.account)
-    notes = [*source_notes(mixed.account), *kept.notes(), *_text_notes(train.counts, section)]
-    return PreparedData(train, heldout, train.counts, uses, account, notes, mixed.heldout, origin)
+    texts = _text_notes(train.counts, section)
+    notes = [*source_notes(mixed.account), *kept.notes(), *texts, *refusal_notes(encoded, heldout)]
+    view = heldout.view(section.cutoff, skip_long)
+    return PreparedData(train, view, train.counts, uses, account, notes, mixed.heldout, origin)
 
 
 def source_notes(account: Sequence[RowAccount]) -> list[str]:
     """What reading each source changed or left unused, with the source's name."""
     return [f"{each.source}: {note}" for each in account for note in each.notes]
+
+
+def refusal_notes(train: EncodedDataset, heldout: EncodedDataset) -> list[str]:
+    """Which rows the template has no form for."""
+    return [note for note in (train.refusal_note(), heldout.refusal_note("held-out row")) if note]
 
 
 def _source_progress(progress: EncodingProgress | None) -> CountingProgress | None:
@@ -160,15 +167,27 @@ def _check_kept(view: CutoffView, section: DataSection, encoder: Encoder) -> Non
     names, account = ", ".join(section.sources), view.counts
     if not account.rows:
         raise DataError(f"{names}: no rows to train on.")
-    if len(view) and not drops_too_many(account.dropped, account.rows):
+    if len(view) and not drops_too_many(account.dropped + account.refused, account.rows):
         return
-    unlabelled = int((view.encoded.trained == 0).sum())  # whatever the cut-off: the template marks nothing of them
+    if 2 * account.refused > account.dropped:
+        raise DataError(f"{names}: {refused_rows_message(view.encoded)}")
+    # whatever the cut-off: the template marks nothing of them
+    unlabelled = int((view.encoded.trained == 0).sum()) - account.refused
     if 2 * unlabelled > account.dropped:
         raise DataError(
             f"{names}: template {encoder.template.name!r} marks nothing to learn in {unlabelled:,} of {account.rows:,} "
             "rows. Choose another template in data.template."
         )
     raise DataError(f"{names}: {dropped_rows_message(account, section)}")
+
+
+def refused_rows_message(encoded: EncodedDataset) -> str:
+    """The message where the template has no form for so many rows, and what to do."""
+    return (
+        f"the template has no form for {encoded.refused:,} of {len(encoded):,} rows: "
+        f"{encoded.refusals[0].rstrip('.')}. Many templates take several turns of one role in a row and later system "
+        'messages: choose one in data.template. Or leave such rows out: data.drop_lints=["role-order"].'
+    )
 
 
 def dropped_rows_message(account: CutoffCounts, section: DataSection) -> str:

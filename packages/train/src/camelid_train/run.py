@@ -124,7 +124,7 @@ def _emit_data(context: TaskContext, data: PreparedData) -> None:
         rows=account.rows,
         kept=account.kept,
         truncated=account.truncated,
-        dropped=account.dropped,
+        dropped=account.dropped + account.refused,
         total_tokens=account.total_tokens,
         trained_tokens=account.trained_tokens,
         heldout=len(data.heldout),

@@ -21,7 +21,14 @@ from camelid_core.token_cache.cache import EncodingProgress
 from camelid_core.token_cache.encoded_dataset import EncodedDataset, drops_too_many
 from camelid_core.tokenization.encoder import Encoder
 from camelid_train.config import DataSection
-from camelid_train.data import PreparedData, SourceDigests, dropped_rows_message
+from camelid_train.data import (
+    PreparedData,
+    SourceDigests,
+    dropped_rows_message,
+    refusal_notes,
+    refused_rows_message,
+    source_notes,
+)
 
 from .preference_rows import AnswerRows, LabelledRows, PairRows, PromptRows
 
@@ -60,7 +67,8 @@ def prepare(
         return next(islice(builder.sides[0](mixed.records()), int(train.numbers[example]), None))
 
     prepared = PreparedData(train, heldout, train.counts, digests.uses(), account_table(mixed.account))
-    return replace(prepared, records=mixed.heldout, origin=origin)
+    notes = [*source_notes(mixed.account), *refusal_notes(train.encoded, heldout.encoded)]
+    return replace(prepared, notes=notes, records=mixed.heldout, origin=origin)
 
 
 def _collecting_facts(builder: RowBuilder, records: Iterable[Record], facts: list[Any]) -> Iterator[Record]:
@@ -73,8 +81,11 @@ def _check(rows: AnswerRows[Any], data: DataSection) -> None:
     names, account = ", ".join(data.sources), rows.counts
     if not account.rows:
         raise DataError(f"{names}: no rows to train on.")
-    if not len(rows) or drops_too_many(account.dropped, account.rows):
-        raise DataError(f"{names}: {dropped_rows_message(account, data)}")
+    if len(rows) and not drops_too_many(account.dropped + account.refused, account.rows):
+        return
+    if 2 * account.refused > account.dropped:
+        raise DataError(f"{names}: {refused_rows_message(rows.encoded)}")
+    raise DataError(f"{names}: {dropped_rows_message(account, data)}")
 
 
 def _without_texts(records: Iterable[Record]) -> Iterator[Record]:

@@ -75,13 +75,20 @@ class AnswerRows(RowSequence[RowT]):
         self.numbers = np.flatnonzero((starts < ends).all(axis=0) & ~(longer & whole))
         self._starts, self._ends = starts[self.numbers], ends[:, self.numbers]
         self.lengths = self._ends.max(axis=0)
+        refused = int(np.any([side.lengths == 0 for side in sides], axis=0).sum())
         self.counts = CutoffCounts(
             rows=len(sides[0]),
             truncated=0 if whole else int(longer.sum()),
-            dropped=len(sides[0]) - len(self.numbers),
+            dropped=len(sides[0]) - len(self.numbers) - refused,
             total_tokens=int(self._ends.sum()),
             trained_tokens=int((self._ends - self._starts).sum()),
+            refused=refused,
         )
+
+    @property
+    def encoded(self) -> EncodedDataset:
+        """The encoding of the side with the most rows that the template has no form for."""
+        return max(self._sides, key=lambda side: side.refused)
 
     def ids(self, at: int, side: int = 0) -> list[int]:
         """Token ids of a conversation up to the end of its answer."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from camelid_core.records import Message, Record
+from camelid_core.records import Message, Record, take_turns
 from camelid_core.strict_json import loads
 
 from .column_mapping import Columns
@@ -123,6 +123,8 @@ def build_record(
     answers = [message.trained for message in messages if message.role == "assistant"]
     if answers and not any(answers):
         read_context.faults.note(NOTHING_TRAINED)
+    if not take_turns(messages):
+        read_context.faults.note(OUT_OF_TURN)
     return Record(
         tuple(messages),
         _metadata_text(row.get(names.id), "id") or str(number),
@@ -134,6 +136,9 @@ def build_record(
 
 
 NOTHING_TRAINED = "conversations had no answer to learn from: all are marked not to be trained on"
+OUT_OF_TURN = (
+    "conversations had several turns of one role in a row, or a later system message, which some templates do not take"
+)
 METADATA_COLUMNS = Columns(id="id", source="source", tags="tags")
 
 

@@ -18,12 +18,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from camelid_core import paths, staging
 from camelid_core.errors import CamelidError, DataError
-from camelid_core.records import Record, check_roles
+from camelid_core.records import Record
 from camelid_core.tokenization.encoder import Encoder, TokenArrays
 
 from . import shards
@@ -36,6 +37,8 @@ SHARD_ROWS = 4096
 SHARD_CHARACTERS = 8_000_000
 """A shard ends earlier where conversations are long, so that memory stays bounded."""
 _BATCH = 256
+REFUSALS_NAMED = 3
+"""Rows without a form in the template that are named; the others are counted."""
 
 EncodingProgress = Callable[[int, "int | None"], None]
 """Called with how many rows are done, and of how many if that is known."""
@@ -78,27 +81,22 @@ class TokenCache:
         workers: int | None = None,
         progress: EncodingProgress | None = None,
         total: int | None = None,
-        lenient: bool = False,
     ) -> EncodedDataset:
-        """Tokenise `records`; what is on disk already is only verified.
-
-        `lenient` gives a row without tokens where the template cannot render a conversation.
-
-        Raises:
-            DataError: such a conversation, by row and source.
-        """
+        """Tokenise `records`; what is on disk already is only verified. A conversation that the template cannot render
+        is a row without tokens; of the first of them the result says why, by row and source."""
         import numpy as np
 
         directory = self.directory / encoder_key(encoder)
         in_use = DirectoryInUse(directory)
         made: list[_Shard] = []  # in the order of the records
         texts = bytearray()
+        refusals: list[str] = []
         done = 0
         for chunk, shard in _map_in_order(
             _chunks(records), partial(_read_or_write_shard, directory, encoder), workers or _cores()
         ):
-            if not lenient:
-                _raise_refused(chunk, shard, encoder)
+            if len(refusals) < REFUSALS_NAMED:
+                refusals += islice(_refusals(chunk, shard, encoder), REFUSALS_NAMED - len(refusals))
             made.append(shard)
             texts += bytes(record.is_text for record in chunk)
             done += len(chunk)
@@ -108,7 +106,7 @@ class TokenCache:
         lengths = np.concatenate([empty, *(shard.lengths for shard in made)])
         trained = np.concatenate([empty, *(shard.trained for shard in made)])
         layouts = [shard.layout for shard in made]
-        return EncodedDataset(layouts, lengths, trained, np.frombuffer(texts, np.bool_), in_use)
+        return EncodedDataset(layouts, lengths, trained, np.frombuffer(texts, np.bool_), in_use, refusals)
 
     def entries(self) -> list[CacheEntry]:
         """What the cache holds, the last used first."""
@@ -238,16 +236,7 @@ def _metadata(encoder: Encoder, chunk: list[Record]) -> dict[str, str]:
     }
 
 
-def _role_hint(record: Record) -> str:
-    """What to do about a row whose turns are out of order; nothing about others."""
-    try:
-        check_roles(record.messages)
-    except DataError:
-        return ' To leave such rows out, set data.drop_lints=["role-order"].'
-    return ""
-
-
-def _raise_refused(chunk: list[Record], shard: _Shard, encoder: Encoder) -> None:
+def _refusals(chunk: list[Record], shard: _Shard, encoder: Encoder) -> Iterator[str]:
     """Rows without tokens are those that the template could not render; rendering one again gives the error."""
     if shard.lengths.all():
         return
@@ -256,7 +245,7 @@ def _raise_refused(chunk: list[Record], shard: _Shard, encoder: Encoder) -> None
             try:
                 encoder.example(record.messages)
             except CamelidError as error:
-                raise DataError(f"row {record.id} of {record.source!r}: {error}{_role_hint(record)}") from None
+                yield f"row {record.id} of {record.source!r}: {error}"
 
 
 def _entry(key: str, sources: str, members: list[tuple[dict[str, str], os.stat_result]]) -> CacheEntry:

@@ -97,7 +97,8 @@ class RowSequence(Sequence[RowT]):
 
 class EncodedDataset(RowSequence[Example]):
     """All rows, none of them cut off, in the order they were given. `lengths` and `trained` count tokens per row;
-    `texts` says which rows are texts by themselves."""
+    `texts` says which rows are texts by themselves, `refusals` of the first rows without tokens why the template cannot
+    render them."""
 
     def __init__(
         self,
@@ -106,12 +107,14 @@ class EncodedDataset(RowSequence[Example]):
         trained: IntArray,
         texts: BoolArray,
         in_use: DirectoryInUse | None = None,
+        refusals: Sequence[str] = (),
     ) -> None:
         import numpy as np
 
         self.lengths = lengths
         self.trained = trained
         self.texts = texts
+        self.refusals = tuple(refusals)
         self._layouts = list(layouts)
         self._starts = np.cumsum([0, *(layout.rows for layout in layouts)])
         self._open: OrderedDict[int, Any] = OrderedDict()
@@ -119,6 +122,20 @@ class EncodedDataset(RowSequence[Example]):
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    @property
+    def refused(self) -> int:
+        """How many conversations the template cannot render."""
+        return int((self.lengths == 0).sum())
+
+    def refusal_note(self, what: str = "row") -> str:
+        """A sentence on those rows, the first of them by name; empty if there are none."""
+        if not self.refused:
+            return ""
+        more = f"; and {self.refused - len(self.refusals):,} more" if self.refused > len(self.refusals) else ""
+        named = "; ".join(each.rstrip(".") for each in self.refusals)
+        rows = f"{self.refused:,} {what}s were" if self.refused > 1 else f"1 {what} was"
+        return f"{rows} left out, for which the template has no form: {named}{more}."
 
     def row(self, number: int, cutoff: int | None = None, skip: int = 0) -> Example:
         """Row `number`, or its first `cutoff` tokens after those to `skip`."""
@@ -211,7 +228,7 @@ class CutoffView(RowSequence[Example]):
         self._skipped, after = (np.minimum(at * cutoff, np.maximum(lengths - 2, 0)) for at in (number, number + 1))
         last = number + 1 == np.repeat(parts, parts)
         self.lengths = np.where(last, np.minimum(lengths - self._skipped, cutoff), after - self._skipped)
-        refused = int((encoded.lengths == 0).sum())
+        refused = encoded.refused
         self.counts = CutoffCounts(
             rows=len(encoded),
             truncated=int(encoded.cut_off(cutoff)[kept].sum()),

@@ -41,7 +41,7 @@ def count_tokens(
     if total is not None and limit is not None:
         total = min(total, limit)
     cache = cache or TokenCache()
-    return count_encoded(cache.encode(records, encoder, progress=progress, total=total, lenient=True), cutoff)
+    return count_encoded(cache.encode(records, encoder, progress=progress, total=total), cutoff)
 
 
 def count_encoded(encoded: EncodedDataset, cutoff: int) -> dict[str, Any]:

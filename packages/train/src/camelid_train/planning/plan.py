@@ -36,7 +36,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         "rows": account.rows,
         "kept": account.kept,
         "cut off": account.truncated,
-        "left out": account.dropped,
+        "left out": account.dropped + account.refused,
         "held out": len(data.heldout),
         "longest row": max(lengths_of(data.train)),
         "global batch": train.batch_size * train.accumulation * processes,

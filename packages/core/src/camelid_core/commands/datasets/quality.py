@@ -103,7 +103,7 @@ def _tokens(
     def step(done: int, total: int | None) -> None:
         meter(done, total or rows, "tokenised")
 
-    encoded = TokenCache().encode(records, encoder, progress=step, total=rows, lenient=True)
+    encoded = TokenCache().encode(records, encoder, progress=step, total=rows)
     labelled = encoded.trained_within(cutoff) > 0
     refused, unlabelled = encoded.lengths == 0, (encoded.trained == 0) & (encoded.lengths > 0)
     why = {

@@ -164,7 +164,7 @@ class LengthService:
         def do(report: ReportProgress) -> TokenLengths:
             """Through the token cache: a training run on the same rows finds them tokenised."""
             return TokenLengths.of_all(
-                TokenCache().encode(records, encoder, progress=lambda done, _total: report(done), lenient=True)
+                TokenCache().encode(records, encoder, progress=lambda done, _total: report(done))
             )
 
         return self.background.start(self._key(name, model, template), do, total)
