@@ -186,7 +186,7 @@ window.fetch = async (...asked) => {{
   }}
   return answer;
 }};"""
-_UNSTUCK = "#data-side, .camelid-bottom { position: static !important; }"
+_UNSTUCK = "#data-side, .camelid-bottom, #chat-status { position: static !important; }"
 """What sticks to an edge of the window would cover the middle of a picture of the whole page."""
 _OVER = """() => [...document.querySelectorAll('body *')].filter(each => {
   const box = each.getBoundingClientRect();
