@@ -87,7 +87,7 @@ class AnswerRows(RowSequence[RowT]):
 
     @property
     def encoded(self) -> EncodedDataset:
-        """The encoding of the side with the most rows that the template has no form for."""
+        """The side of which the template renders the fewest rows."""
         return max(self._sides, key=lambda side: side.refused)
 
     def ids(self, at: int, side: int = 0) -> list[int]:
