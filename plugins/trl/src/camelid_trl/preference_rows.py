@@ -87,7 +87,7 @@ class AnswerRows(RowSequence[RowT]):
 
     @property
     def encoded(self) -> EncodedDataset:
-        """The encoding of the side in which the template has no form for the largest number of rows."""
+        """The side of which the template renders the fewest rows."""
         return max(self._sides, key=lambda side: side.refused)
 
     def ids(self, at: int, side: int = 0) -> list[int]:
