@@ -10,6 +10,7 @@ from typing import Any
 
 from camelid_core.artefacts import Manifest, write_manifest
 from camelid_core.errors import ModelError
+from camelid_core.models.devices import available_memory
 from camelid_core.models.loading import load_tokenizer, load_with_adapter
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.models.template_choice import template_of
@@ -18,7 +19,9 @@ from camelid_core.tasks import TaskContext
 from camelid_core.template_contract import REFERENCE_CONVERSATION, make_contract
 from camelid_core.tokenization.encoder import Encoder
 
-from .config import MergeConfig
+from .config import MergeConfig, byte_count
+from .export.layer_merge import TIED, ReportLayer, merge_by_layer, why_whole
+from .export.weight_files import FLOAT32_BYTES, WeightFiles
 from .methods.registry import method_of
 from .monitoring.stop_rules import raise_if_stop_requested
 from .saving.disk_space import removed_on_failure
@@ -43,14 +46,15 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
         raise ModelError(f"{config.adapter!r} is a full model already; there is nothing to merge.")
     template = template_of(resolved, host)
     tokenizer = load_tokenizer(resolved)
-    _begin_step(context, 0, "loading base and adapter")
-    model = _load_adapted(config, resolved)
-    _begin_step(context, 1, "merging")
     encoder = Encoder(tokenizer, template)
-    merged, metrics = _merge_and_compare(model, encoder.prompt_ids(REFERENCE_CONVERSATION), config.adapter)
-    _begin_step(context, 2, "writing")
+    _refuse_quantised(config, resolved)
     with removed_on_failure(context.output):
-        merged.to(_dtype(config, resolved)).save_pretrained(context.output, max_shard_size=config.shard)
+        if _by_layer(config, resolved, context):
+            metrics = merge_by_layer(
+                resolved, context.output, _dtype(config, resolved), byte_count(config.shard), _report_to(context)
+            )
+        else:
+            metrics = _merge_whole(config, resolved, encoder, context)
         contract = resolved.manifest.template if resolved.manifest and resolved.manifest.template else None
         contract = contract or make_contract(template, tokenizer)
         write_prompting(context.output, resolved.base, resolved.config, encoder, contract.jinja)
@@ -61,6 +65,53 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
         write_older_rope_keys(context.output)
         write_card(context.output, manifest, host)
         write_manifest(context.output, manifest)
+    return metrics
+
+
+def _by_layer(config: MergeConfig, resolved: ResolvedModel, context: TaskContext) -> bool:
+    """Whether to merge layer by layer; it is said why, or why not.
+
+    Raises:
+        ModelError: it was asked for, and cannot be done.
+    """
+    if config.memory == "whole":
+        return False
+    needed = FLOAT32_BYTES * WeightFiles(resolved.base).count
+    free = available_memory()
+    quantised = "weights=as-trained needs the quantised base whole"
+    reason = quantised if config.weights == "as-trained" else why_whole(resolved)
+    if config.memory == "layer":
+        if reason:
+            raise ModelError(f"{config.adapter!r} cannot be merged layer by layer: {reason}. Leave memory at auto.")
+        return True
+    if needed < free:
+        return False
+    if reason:
+        text = f"The whole base is needed in memory, {needed:,} bytes, and {free:,} are free: {reason}."
+    else:
+        text = f"Merging layer by layer: the whole base needs {needed:,} bytes of memory, and {free:,} are free."
+    context.emit("log", text=text)
+    return not reason
+
+
+def _report_to(context: TaskContext) -> ReportLayer:
+    def report(done: int, total: int, what: str) -> None:
+        raise_if_stop_requested(context)
+        context.emit("progress", done=done, total=total, unit="tensors", what=what)
+
+    return report
+
+
+def _merge_whole(
+    config: MergeConfig, resolved: ResolvedModel, encoder: Encoder, context: TaskContext
+) -> Mapping[str, float]:
+    """Write configuration and weights of the merged model, which is in memory as a whole."""
+    _begin_step(context, 0, "loading base and adapter")
+    model = _load_adapted(config, resolved)
+    _begin_step(context, 1, "merging")
+    merged, metrics = _merge_and_compare(model, encoder.prompt_ids(REFERENCE_CONVERSATION), config.adapter)
+    _begin_step(context, 2, "writing")
+    merged.to(_dtype(config, resolved)).save_pretrained(context.output, max_shard_size=config.shard)
     _emit_progress(context, 3, "done")
     return metrics
 
@@ -94,25 +145,24 @@ def _why(model: Any) -> str:
     """The usual reason why a merged model differs."""
     if not getattr(model.config.get_text_config(), "tie_word_embeddings", False):
         return ""
-    return (
-        " Its base has one matrix for input embeddings and head (tie_word_embeddings), so an adapter on one of them "
-        "cannot be folded in: it would change both. Train without lm_head and embed_tokens among method.targets, or "
-        "serve base and adapter together."
-    )
+    return f" {TIED}"
 
 
-def _load_adapted(config: MergeConfig, resolved: ResolvedModel) -> Any:
-    """Base and adapter in float32.
-
-    Raises:
-        ModelError: this base or this kind of adapter cannot be merged.
-    """
+def _refuse_quantised(config: MergeConfig, resolved: ResolvedModel) -> None:
     stored = (resolved.config.get("quantization_config") or {}).get("quant_method")
     if stored:
         raise ModelError(
             f"the base of {config.adapter!r} is stored quantised ({stored}), and adapters cannot be folded into that. "
             "Serve base and adapter together, or train on the plain model."
         )
+
+
+def _load_adapted(config: MergeConfig, resolved: ResolvedModel) -> Any:
+    """Base and adapter in float32.
+
+    Raises:
+        ModelError: this kind of adapter cannot be merged.
+    """
     base = None
     if config.weights == "as-trained":
         section = read_method(resolved.manifest.parameters.get("method", {}) if resolved.manifest else {})

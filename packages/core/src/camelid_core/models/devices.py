@@ -37,6 +37,16 @@ def describe_device() -> Device:
     return Device("cpu", f"CPU, {cpu_cores()} cores · {memory.available >> 30} GB free", memory.total, memory.available)
 
 
+def available_memory(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes of main memory that this process may still take: of the machine, and of the container's limit (cgroup)."""
+    free = psutil.virtual_memory().available
+    try:
+        limit, used = [(root / name).read_text(encoding="ascii").strip() for name in ("memory.max", "memory.current")]
+        return min(free, max(0, int(limit) - int(used))) if limit.isdecimal() else free
+    except (OSError, ValueError):
+        return free
+
+
 def cpu_cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

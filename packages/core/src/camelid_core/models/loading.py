@@ -93,7 +93,7 @@ def load_base(resolved: ResolvedModel, dtype: Dtype = "auto", **options: Any) ->
     logging.disable_progress_bar()
     options = {"dtype": choose_dtype(dtype), **resolved.adapter.model_options, **options}
     if resolved.rope_scaled:
-        options["config"] = _config_with_rope_scaling(resolved)
+        options["config"] = config_of(resolved)
     try:
         with weights_counted(resolved.base):
             model, found = AutoModelForCausalLM.from_pretrained(
@@ -128,11 +128,12 @@ def load_config(resolved: ResolvedModel) -> Any:
         raise ModelError(f"{resolved.name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
 
 
-def _config_with_rope_scaling(resolved: ResolvedModel) -> Any:
-    """The file's configuration with the resolved model's RoPE scaling."""
+def config_of(resolved: ResolvedModel) -> Any:
+    """The configuration that the model is loaded with: the file's, with the resolved model's RoPE scaling."""
     config = load_config(resolved)
-    config.rope_parameters = dict(resolved.config["rope_parameters"])
-    config.max_position_embeddings = resolved.config["max_position_embeddings"]
+    if resolved.rope_scaled:
+        config.rope_parameters = dict(resolved.config["rope_parameters"])
+        config.max_position_embeddings = resolved.config["max_position_embeddings"]
     return config
 
 
@@ -147,13 +148,29 @@ def load_with_adapter(resolved: ResolvedModel, dtype: Dtype = "auto", base: Any 
     """
     if resolved.adapter_dir is None:
         return load_base(resolved, dtype)
-    from peft import PeftModel
+    check_adapter(resolved)
+    return adapter_on(load_base(resolved, dtype) if base is None else base, resolved)
 
+
+def check_adapter(resolved: ResolvedModel) -> None:
+    """Raise CamelidError unless the adapter's files are those that were written, and its base the one it was trained
+    on."""
+    assert resolved.adapter_dir is not None
     check_weight_files(resolved.adapter_dir)
     if resolved.manifest is not None:
         verify_directory(resolved.adapter_dir)
     check_adapter_base(resolved)
-    model = load_base(resolved, dtype) if base is None else base
+
+
+def adapter_on(model: Any, resolved: ResolvedModel) -> Any:
+    """The base `model` with the adapter of `resolved` on it, frozen; `check_adapter` was called.
+
+    Raises:
+        ModelError: it does not fit.
+    """
+    from peft import PeftModel
+
+    assert resolved.adapter_dir is not None
     with warnings.catch_warnings():  # AdaLoRA keeps its ranks where peft looks for LoRA's, and works all the same
         warnings.filterwarnings("ignore", "The following rank_pattern keys did not match", RuntimeWarning)
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # peft asks

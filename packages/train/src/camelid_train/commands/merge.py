@@ -24,10 +24,11 @@ def merge(
     out: Annotated[str, typer.Option(help="Directory for the merged model; a plain name goes to Camelid's home.")] = "",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     weights: Annotated[str, _option("weights", "plain or as-trained. ")] = "plain",
+    memory: Annotated[str, _option("memory", "auto, whole or layer. ")] = "auto",
     shard: Annotated[str, _option("shard")] = "4GB",
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
-    """Write base + adapter as one plain Transformers model, and check that it gives the same logits."""
-    values = {"adapter": adapter, "output": out, "dtype": dtype, "weights": weights, "shard": shard}
+    """Write base + adapter as one plain Transformers model, and check that it answers the same."""
+    values = {"adapter": adapter, "output": out, "dtype": dtype, "weights": weights, "memory": memory, "shard": shard}
     config = validate(MergeConfig, values, "the options").with_absolute_paths()
     print_summary(run_job("merge", config, config.default_name, config.adapter), as_json)

@@ -14,6 +14,7 @@ from typing import Any
 from camelid_core.errors import ModelError
 from camelid_core.integrity import safetensors_header
 
+FLOAT32_BYTES = 4
 _INDEX = ".safetensors.index.json"
 
 
@@ -40,14 +41,27 @@ class WeightFiles:
         if not self._files:
             raise ModelError(f"{str(directory)!r} holds no weights ({stem}*.safetensors).")
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._files
+
     @property
     def names(self) -> list[str]:
         return sorted(self._files)
 
     @property
+    def in_file_order(self) -> list[str]:
+        """The names file by file, so that each file is opened once."""
+        return sorted(self._files, key=lambda name: (self._files[name], name))
+
+    @property
     def size(self) -> int:
         """Bytes of all tensors."""
         return sum(header["data_offsets"][1] - header["data_offsets"][0] for header in self._headers.values())
+
+    @property
+    def count(self) -> int:
+        """How many numbers all tensors hold."""
+        return sum(map(self.values, self._files))
 
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self._headers[name]["shape"])

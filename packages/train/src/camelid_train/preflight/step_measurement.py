@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import psutil
 import torch
 from camelid_core.errors import TrainingError
+from camelid_core.models.devices import available_memory
 
 from camelid_train.distributed import agreement, group
 from camelid_train.loop.batches import lengths_of
@@ -248,13 +248,4 @@ def _free(device: Any) -> int:
     """Bytes this run may use in all: the free ones, and those it uses already."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device))
-    return min(psutil.virtual_memory().available, _left_in_container()) + _allocated(device)
-
-
-def _left_in_container(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes that the container's memory limit (cgroup) leaves, where there is one."""
-    try:
-        limit, used = [(root / name).read_text(encoding="ascii").strip() for name in ("memory.max", "memory.current")]
-        return max(0, int(limit) - int(used)) if limit.isdecimal() else psutil.virtual_memory().total
-    except (OSError, ValueError):
-        return psutil.virtual_memory().total
+    return available_memory() + _allocated(device)
