@@ -12,8 +12,9 @@ from pathlib import Path
 
 from camelid_core.errors import ModelError, UsageError
 from camelid_core.jobs import Job
+from camelid_core.models.devices import available_memory
 from camelid_core.paths import artefacts_dir
-from camelid_train.config import MergeConfig
+from camelid_train.config import MergeConfig, byte_count
 
 from camelid_ui.field_values import non_default
 
@@ -55,7 +56,8 @@ class MergeService:
             raise ModelError(f"{config.adapter!r} is a full model already; there is nothing to merge.")
         count = parameters(resolved.base)
         size = count * _BYTES[config.dtype] if config.dtype != "auto" else weights_size(resolved.base)
-        return MergeEstimate(size, shutil.disk_usage(_existing(artefacts_dir())).free, count * 4, resolved.base_id)
+        free = shutil.disk_usage(_existing(artefacts_dir())).free
+        return MergeEstimate(size, free, _memory(config, count, size), resolved.base_id)
 
     def start(self, config: MergeConfig, name: str = "", key: str | None = None) -> Job:
         """Raises UsageError: not enough disk."""
@@ -76,6 +78,13 @@ class MergeService:
 
     def all(self) -> list[JobView]:
         return self.jobs.all(TASK, 20)
+
+
+def _memory(config: MergeConfig, parameters: int, size: int) -> int:
+    """Bytes: the base in float32, or layer by layer a shard that is read and one that is written."""
+    whole = parameters * _BYTES["float32"]
+    by_layer = config.memory == "layer" or (config.memory == "auto" and whole >= available_memory())
+    return 2 * min(size, byte_count(config.shard)) if by_layer else whole
 
 
 def load_line(path: str) -> str:

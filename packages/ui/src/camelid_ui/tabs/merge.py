@@ -26,6 +26,9 @@ from . import LATEST, PRIVATE
 from .components import SELECTED_KEY, address, error_message, panel, selectable
 from .job import JobPanel, build_job
 
+_PROOF = ("logit_difference", "adapter_effect", "layer_difference", "layer_effect")
+"""What a merge measured, of the whole model or of its layers."""
+
 
 @dataclass(frozen=True)
 class MergeTab:
@@ -135,11 +138,6 @@ def _result(services: Services, view: JobView, say: Translator) -> str:
     if not job.published:
         return ""
     summary = job.summary
-    proof = facts(
-        [
-            (say("merge.difference"), f"{summary['logit_difference']:.2g}" if "logit_difference" in summary else ""),
-            (say("merge.effect"), f"{summary['adapter_effect']:.2g}" if "adapter_effect" in summary else ""),
-        ]
-    )
+    proof = facts([(say(f"merge.{name}"), f"{summary[name]:.2g}") for name in _PROOF if name in summary])
     path = code(job.published, say("merge.path"), say("copy"))
     return proof + path + code(load_line(job.published), say("merge.load"), say("copy"))
