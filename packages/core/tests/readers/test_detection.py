@@ -85,7 +85,7 @@ def test_unknown_columns_get_a_proposal_to_confirm(jsonl, row, mapping):
     assert len(list(read(path, columns=found.proposed))) == 2
 
 
-@pytest.mark.parametrize("row", [{"a": "x"}, {"a": "x", "n": 3}, {"id": "1", "topic": "x", "text": "y"}, {}])
+@pytest.mark.parametrize("row", [{"a": "x"}, {"a": "x", "n": 3}, {"id": "1", "topic": "x", "body": "y"}, {}])
 def test_nothing_is_proposed_from_one_text(jsonl, row):
     assert propose(list(row), [row]) is None
     assert detect(jsonl(row)).reader == ""

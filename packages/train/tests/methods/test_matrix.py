@@ -48,7 +48,7 @@ CASES = (
     Case("full", 0.005),
     Case("qlora", 0.05, plain=NF4),
     Case("qlora", 0.05, ("method.quantization=int8",), BitsAndBytesConfig(load_in_8bit=True)),
-    Case("adalora", 0.3, ("method.every=2",)),
+    Case("adalora", 0.6, ("method.every=2",)),
     Case("ia3", 0.5),
     Case("prefix", 0.2),
     Case("p-tuning", 0.05),
