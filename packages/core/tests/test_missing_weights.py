@@ -9,7 +9,7 @@ import pytest
 import torch
 from camelid_core.builtin.templates import CHATML
 from camelid_core.errors import ModelError
-from camelid_core.models.loading import load_base, load_tokenizer, load_with_adapter
+from camelid_core.models.loading import check_weight_files, load_base, load_tokenizer, load_with_adapter
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.models.vocabulary import check_vocabulary
 from camelid_core.plugins import load_host
@@ -147,3 +147,13 @@ def test_what_a_template_writes_must_have_a_place_in_the_model(tmp_path):
     assert len(tokenizer) > small
     with pytest.raises(ModelError, match=rf"template 'turns' writes '<\|turn\|>'.*vocabulary of {small:,}"):
         check_vocabulary(Encoder(tokenizer, template), resolved)
+
+
+def test_a_shard_that_is_gone_is_found_without_reading_a_weight(base, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(base)
+    model.save_pretrained(tmp_path, max_shard_size="30KB")
+    check_weight_files(tmp_path)
+    gone = sorted(tmp_path.glob("*.safetensors"))[1]
+    gone.unlink()
+    with pytest.raises(ModelError, match=rf"missing from its weight files \({gone.name}\). Copy"):
+        check_weight_files(tmp_path)

@@ -78,7 +78,7 @@ def prepare_run(
     Raises:
         CamelidError: whatever would end the run before its first step, except memory, disk space and the launch.
     """
-    from camelid_core.models.loading import load_tokenizer, with_rope_scaling
+    from camelid_core.models.loading import check_weight_files, load_tokenizer, with_rope_scaling
     from camelid_core.models.rope import RopeScaling
     from camelid_core.models.vocabulary import check_vocabulary
     from camelid_core.tokenization.encoder import Encoder
@@ -86,6 +86,7 @@ def prepare_run(
     for _, each in _settings_checks(recipe):
         each()
     resolved = base_model(recipe, host)
+    check_weight_files(resolved.base)
     if recipe.model.rope:
         resolved = with_rope_scaling(resolved, RopeScaling.parse(recipe.model.rope))
     template = template_of(resolved, host, recipe.data.template)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from camelid_core.errors import TrainingError
+from camelid_core.errors import ArtefactError, TrainingError
 from camelid_core.testing import tiny_tokenizer
 from camelid_train.config import Recipe
 from camelid_train.methods.lora import Lora
@@ -192,6 +193,14 @@ def test_a_plan_counts_what_the_run_will_do(attempt, recipe):
     assert counted["steps"] == metrics["steps"] == 7
     assert counted["tokens"] == pytest.approx(metrics["total_tokens"], rel=0.2)
     assert counted["longest row"] == run.events("preflight")[0]["longest"]
+
+
+def test_a_plan_finds_weights_that_are_cut_short(recipe, base, tmp_path):
+    cut = shutil.copytree(base(), tmp_path / "cut")
+    weights = cut / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ArtefactError, match="it is damaged"):
+        plan(recipe(f"model.name={json.dumps(str(cut))}"))
 
 
 def test_a_plan_without_a_limit_goes_by_the_epochs(recipe, home):

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ModelError
 from camelid_core.integrity import fingerprint, refuse_pickles, safetensors_header
+from camelid_core.json_files import object_in
 
 from .devices import cpu_has_bf16
 from .gguf import gguf_tokenizer, is_gguf
@@ -214,6 +215,7 @@ def _layers_beyond(spare: Iterable[str], model: Any) -> list[str]:
     return sorted(key for key in spare if _LAYER_NUMBER.sub(".N.", key) in own)
 
 
+_INDEX = "model.safetensors.index.json"
 _LAYER_NUMBER = re.compile(r"\.\d+\.")
 
 
@@ -224,10 +226,18 @@ def _tensors(names: list[str]) -> str:
 
 
 def check_weight_files(directory: Path) -> None:
-    """Raise UnsafeFormat for a pickle, ArtefactError for weights that were cut short or damaged."""
+    """Raise UnsafeFormat for a pickle, ArtefactError for weights that were cut short or damaged, ModelError for tensors
+    that the index of a model in several files names and its files lack. Reads headers alone."""
     refuse_pickles(directory)
-    for path in sorted(directory.glob("*.safetensors")):
-        safetensors_header(path)
+    held = {path.name: set(safetensors_header(path)) for path in sorted(directory.glob("*.safetensors"))}
+    index = object_in(directory / _INDEX).get("weight_map")
+    places = index if isinstance(index, dict) else {}
+    if missing := sorted(name for name, file in places.items() if name not in held.get(str(file), ())):
+        files = ", ".join(sorted({str(places[name]) for name in missing}))
+        raise ModelError(
+            f"{str(directory)!r}: {_tensors(missing)} missing from its weight files ({files}). Copy the model's files "
+            "again, all of them."
+        )
 
 
 def check_adapter_base(resolved: ResolvedModel) -> None:
