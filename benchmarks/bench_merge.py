@@ -47,10 +47,11 @@ def make_model(directory: Path, gigabytes: float) -> None:
     (directory / "model.safetensors").unlink()
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    writer = ShardWriter(directory, "model", 500_000_000)
-    for name, parameter in sorted(model.state_dict().items()):
-        writer.add(name, (torch.randn(parameter.shape) * 0.02).to(torch.bfloat16))
-    writer.finish()
+    parameters = dict(sorted(model.state_dict().items()))
+    coming = {name: (torch.bfloat16, each.shape) for name, each in parameters.items()}
+    with ShardWriter(directory, "model", 500_000_000, coming) as writer:
+        for name, parameter in parameters.items():
+            writer.add(name, (torch.randn(parameter.shape) * 0.02).to(torch.bfloat16))
     config.save_pretrained(directory)
 
 

@@ -265,8 +265,8 @@ class MergeConfig(Config):
     """Base weights to merge into: plain, as they are stored, or as-trained, as qlora saw them: quantised and
     dequantised."""
     memory: Literal["auto", "whole", "layer"] = "auto"
-    """What is in memory: the whole model in float32, whose logits are compared; or a layer and a shard at a time, where
-    the outputs of every layer are. auto takes whole where that fits."""
+    """What is in memory: the whole model in float32, whose logits are compared; or one layer at a time, where the
+    outputs of every layer are. auto takes whole where that fits."""
     shard: ShardSize = "4GB"
     """Maximum shard size: the largest weights file of the merged model. Also: `max_shard_size`, `export_size`."""
     output: str = ""

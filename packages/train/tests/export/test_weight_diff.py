@@ -197,10 +197,10 @@ def test_licences_and_the_base_are_in_the_manifest(make, base):
 def test_shards_hold_every_tensor_once_and_keep_to_their_limit(tmp_path_factory, shapes, limit):
     directory = tmp_path_factory.mktemp("shards")
     tensors = {f"t{number}": torch.rand(shape) for number, shape in enumerate(shapes)}
-    writer = ShardWriter(directory, "model", limit)
-    for name, tensor in tensors.items():
-        writer.add(name, tensor)
-    writer.finish()
+    coming = {name: (each.dtype, each.shape) for name, each in tensors.items()}
+    with ShardWriter(directory, "model", limit, coming) as writer:
+        for name, tensor in tensors.items():
+            writer.add(name, tensor)
     found = WeightFiles(directory, "model")
     assert found.names == sorted(tensors)
     assert all(torch.equal(found.tensor(name), tensor) for name, tensor in tensors.items())

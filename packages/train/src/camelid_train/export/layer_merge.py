@@ -1,8 +1,8 @@
 """Merging layer by layer: an adapter folded into base weights that never are in memory together.
 
 The model is built without its weights; each adapted layer gets its own from the base's files, is merged by PEFT, and is
-written. In memory are the adapter, one layer and one shard, whatever the size of the base. Whole logits cannot be
-compared so; instead every layer is asked before and after, with random inputs, and must answer the same.
+written. In memory are the adapter and one layer, whatever the size of the base. Whole logits cannot be compared so;
+instead every layer is asked before and after, with random inputs, and must answer the same.
 
 Knows PEFT and files of weights. Knows no manifest.
 """
@@ -74,26 +74,24 @@ def merge_by_layer(
     _refuse_tied(adapted, model, config)
     layers, replaced = _adapted_layers(adapted, files), dict(_replacements(adapted, files))
     output.mkdir(parents=True)
-    writer = ShardWriter(output, "model", shard_bytes)
+    kept = {name: files.torch_dtype(name) for name in files.in_file_order}
+    kept = {name: dtype if each.is_floating_point else each for name, each in kept.items()}
     difference = effect = 0.0
-    for done, name in enumerate(files.in_file_order):
-        report(done, len(files.names), name)
-        tensor = files.tensor(name)
-        if name in layers:
-            bias = name.removesuffix("weight") + "bias"
-            tensor, off, change = _merged(layers[name], tensor, files.tensor(bias) if bias in files else None)
-            difference, effect = max(difference, off), max(effect, change)
-            if off > _TOLERANCE:
-                raise ModelError(
-                    f"merged into {name!r}, the adapter answers otherwise than beside it: by {off:.2g} of its largest "
-                    f"output (allowed: {_TOLERANCE:g})."
-                )
-        elif name in replaced:
-            tensor, effect = replaced[name], max(effect, 1.0)
-        writer.add(name, tensor.to(dtype) if tensor.is_floating_point() else tensor)
-    if effect == 0.0:
-        raise ModelError(f"adapter {resolved.name!r} changes nothing: every layer is as before. Was it trained?")
-    writer.finish()
+    coming = {name: (each, files.shape(name)) for name, each in kept.items()}
+    with ShardWriter(output, "model", shard_bytes, coming) as writer:
+        for done, name in enumerate(files.in_file_order):
+            report(done, len(files.names), name)
+            tensor = files.tensor(name)
+            if name in layers:
+                bias = name.removesuffix("weight") + "bias"
+                tensor, off, change = _merged(layers[name], tensor, files.tensor(bias) if bias in files else None)
+                _check_difference(name, off)
+                difference, effect = max(difference, off), max(effect, change)
+            elif name in replaced:
+                tensor, effect = replaced[name], max(effect, 1.0)
+            writer.add(name, tensor.to(kept[name]))
+        if effect == 0.0:
+            raise ModelError(f"adapter {resolved.name!r} changes nothing: every layer is as before. Was it trained?")
     config.dtype = dtype
     config.save_pretrained(output)
     return {"layer_difference": difference, "layer_effect": effect}
@@ -188,6 +186,14 @@ def _merged(layer: Any, weight: Any, bias: Any) -> tuple[Any, float, float]:
         merged = base.weight.detach().clone()
     base.weight = empty
     return merged, off, change
+
+
+def _check_difference(name: str, off: float) -> None:
+    if off > _TOLERANCE:
+        raise ModelError(
+            f"merged into {name!r}, the adapter answers otherwise than beside it: by {off:.2g} of its largest output "
+            f"(allowed: {_TOLERANCE:g})."
+        )
 
 
 def _inputs(base: Any) -> Any:

@@ -4,7 +4,7 @@ difference = tuned - base, recovered = difference + base, each in float32, as in
 and open-instruct. Rows that only the tuned model has (a grown vocabulary) are in the diff as they are. A hash of the
 recovered weights is kept, so that whoever recovers them knows that they are the ones that were trained.
 
-Both ways go tensor by tensor: a shard of each model is in memory, whatever their size. Knows weights and the files that
+Both ways go tensor by tensor: one of each model is in memory, whatever their size. Knows weights and the files that
 come along. Knows nothing of how the model was trained.
 """
 
@@ -63,15 +63,15 @@ def make(config: DiffConfig, context: TaskContext) -> Mapping[str, Any]:
     digest = _WeightsDigest()
     with disk_space.removed_on_failure(context.output):
         context.output.mkdir(parents=True)
-        writer = ShardWriter(context.output, STEM, byte_count(config.shard))
+        coming = {name: (dtype, own.shape(name)) for name in own.names}
         dtypes: dict[str, str] = {}
-        for name in _with_progress(own.names, context):
-            tensor, theirs = own.tensor(name), raw.tensor(name)
-            dtypes[name] = str(tensor.dtype).removeprefix("torch.")
-            difference = _added(tensor.float(), -theirs.float()).to(dtype)
-            digest.update(name, _recovered(difference, theirs, tensor.dtype))
-            writer.add(name, difference)
-        writer.finish()
+        with ShardWriter(context.output, STEM, byte_count(config.shard), coming) as writer:
+            for name in _with_progress(own.names, context):
+                tensor, theirs = own.tensor(name), raw.tensor(name)
+                dtypes[name] = str(tensor.dtype).removeprefix("torch.")
+                difference = _added(tensor.float(), -theirs.float()).to(dtype)
+                digest.update(name, _recovered(difference, theirs, tensor.dtype))
+                writer.add(name, difference)
         _copy_companions(tuned.base, base.base, context.output)
         manifest = _diff_manifest(config, base, tuned, digest.hexdigest(), dtypes)
         (context.output / "README.md").write_text(_card(manifest), encoding="utf-8")
@@ -104,14 +104,13 @@ def recover(config: RecoverConfig, context: TaskContext) -> Mapping[str, Any]:
     digest = _WeightsDigest()
     with disk_space.removed_on_failure(context.output):
         context.output.mkdir(parents=True)
-        writer = ShardWriter(context.output, "model", byte_count(config.shard))
-        for name in _with_progress(own.names, context):
-            theirs = raw.tensor(name)
-            dtype = getattr(torch, dtypes[name]) if dtypes else theirs.dtype
-            recovered = _recovered(own.tensor(name), theirs, dtype, mean_rows=not made)
-            digest.update(name, recovered)
-            writer.add(name, recovered)
-        writer.finish()
+        kept = {name: getattr(torch, dtypes[name]) if dtypes else raw.torch_dtype(name) for name in own.names}
+        coming = {name: (kept[name], own.shape(name)) for name in own.names}
+        with ShardWriter(context.output, "model", byte_count(config.shard), coming) as writer:
+            for name in _with_progress(own.names, context):
+                recovered = _recovered(own.tensor(name), raw.tensor(name), kept[name], mean_rows=not made)
+                digest.update(name, recovered)
+                writer.add(name, recovered)
         expected = made.get("recovered_sha256")
         if expected and digest.hexdigest() != expected:
             raise ModelError(

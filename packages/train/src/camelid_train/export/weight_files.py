@@ -1,20 +1,29 @@
 """Weights on disk, one tensor at a time: read from a model's safetensors files, and written into shards.
 
-Knows names, shapes and files. Holds one shard in memory at most, whatever the size of the model. Knows nothing of what
-the tensors mean.
+Knows names, shapes and files. Holds one tensor in memory, whatever the size of the model. Knows nothing of what the
+tensors mean.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Self
 
 from camelid_core.errors import ModelError
 from camelid_core.integrity import safetensors_header
 
 FLOAT32_BYTES = 4
+DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8",
+    "BOOL": "bool",
+}  # fmt: skip
+"""How safetensors names PyTorch's dtypes."""
+_NAMES = {f"torch.{name}": short for short, name in DTYPES.items()}
 _INDEX = ".safetensors.index.json"
 
 
@@ -30,7 +39,6 @@ class WeightFiles:
         self.directory = directory
         self._files: dict[str, Path] = {}
         self._headers: dict[str, dict[str, Any]] = {}
-        self._open: tuple[Path, Any] | None = None
         for path in sorted(directory.glob(f"{stem}*.safetensors")):
             for name, header in safetensors_header(path).items():
                 if name == "__metadata__":
@@ -72,66 +80,119 @@ class WeightFiles:
 
     def values(self, name: str) -> int:
         """How many numbers it holds."""
-        count = 1
-        for size in self.shape(name):
-            count *= size
-        return count
+        return math.prod(self.shape(name))
 
     def tensor(self, name: str) -> Any:
-        """The torch tensor, on the CPU, in the dtype it is stored in."""
-        from safetensors import safe_open
+        """The torch tensor, on the CPU, in the dtype it is stored in. It is read, not mapped: no page of the file stays
+        in memory."""
+        import torch
 
-        path = self._files[name]
-        if self._open is None or self._open[0] != path:
-            self._open = path, safe_open(path, framework="pt")
-        return self._open[1].get_tensor(name)
+        begin, end = self._headers[name]["data_offsets"]
+        kind, shape, data = self.torch_dtype(name), self.shape(name), bytearray(end - begin)
+        with self._files[name].open("rb") as file:
+            file.seek(8 + struct.unpack("<Q", file.read(8))[0] + begin)
+            file.readinto(data)
+        return torch.frombuffer(data, dtype=kind).reshape(shape) if data else torch.empty(shape, dtype=kind)
+
+    def torch_dtype(self, name: str) -> Any:
+        """Raises ModelError: no plain dtype."""
+        import torch
+
+        if self.dtype(name) not in DTYPES:
+            raise ModelError(f"{name!r} in {str(self.directory)!r} is of {self.dtype(name)}, which is no plain dtype.")
+        return getattr(torch, DTYPES[self.dtype(name)])
+
+
+DtypeAndShape = tuple[Any, Sequence[int]]
 
 
 class ShardWriter:
-    """Writes tensors into files of at most `limit` bytes, each of which holds one tensor at least.
+    """Writes tensors into safetensors files of at most `limit` bytes of data, each of which holds one tensor at least.
 
-    They are named as transformers names them: `STEM.safetensors`, or `STEM-00001-of-00002.safetensors` with an index.
+    `tensors` says dtype and shape of each, in the order in which they are added: so that every file's header is written
+    first, and no more than one tensor is in memory. The files are named as transformers names them: `STEM.safetensors`,
+    or `STEM-00001-of-00002.safetensors` with an index. Format: github.com/huggingface/safetensors.
     """
 
-    def __init__(self, directory: Path, stem: str, limit: int) -> None:
-        self._directory, self._stem, self._limit = directory, stem, limit
-        self._shard: dict[str, Any] = {}
-        self._bytes = self._total = 0
-        self._written: list[list[str]] = []
+    def __init__(
+        self, directory: Path, stem: str, limit: int, tensors: Mapping[str, tuple[Any, Sequence[int]]]
+    ) -> None:
+        self._directory, self._stem, self._tensors = directory, stem, tensors
+        self._shards = list(_shards({name: _bytes(*each) for name, each in tensors.items()}, limit))
+        self._coming = ((number, name) for number, names in enumerate(self._shards, 1) for name in names)
+        self._file: BinaryIO | None = None
 
     def add(self, name: str, tensor: Any) -> None:
-        size = tensor.numel() * tensor.element_size()
-        if self._shard and self._bytes + size > self._limit:
-            self._flush()
-        self._shard[name] = tensor.contiguous()
-        self._bytes += size
-        self._total += size
+        """The next tensor. Raises ValueError: another one, of other dtype or of another shape is next."""
+        import torch
 
-    def finish(self) -> None:
-        """Write what is left, give the files their names, and write the index."""
-        self._flush()
+        number, coming = next(self._coming)
+        if (coming, self._tensors[coming]) != (name, (tensor.dtype, tuple(tensor.shape))):
+            raise ValueError(f"{name!r} of {tensor.dtype} and {tuple(tensor.shape)} is not what was said: {coming!r}.")
+        names = self._shards[number - 1]
+        if name == names[0]:
+            self._file = self._part(number).open("wb")
+            self._file.write(self._header(names))
+        assert self._file is not None
+        if tensor.numel():
+            self._file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        if name == names[-1]:
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *error: object) -> None:
+        if self._file is not None:
+            self._file.close()
+        if kind is None:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Give the files their names, and write the index."""
         places = dict(self._places())
-        if len(self._written) == 1:
+        if len(self._shards) == 1:
             return
-        index = {"metadata": {"total_size": self._total}, "weight_map": dict(sorted(places.items()))}
+        total = sum(_bytes(*each) for each in self._tensors.values())
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
         path = self._directory / f"{self._stem}{_INDEX}"
         path.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
     def _places(self) -> Iterator[tuple[str, str]]:
         """Tensor → file, each of which gets its name meanwhile."""
-        count = len(self._written)
-        for number, names in enumerate(self._written, 1):
+        count = len(self._shards)
+        for number, names in enumerate(self._shards, 1):
             part = f"-{number:05}-of-{count:05}" if count > 1 else ""
             path = self._part(number).rename(self._directory / f"{self._stem}{part}.safetensors")
             yield from ((name, path.name) for name in names)
 
-    def _flush(self) -> None:
-        from safetensors.torch import save_file
-
-        if self._shard:
-            self._written.append(list(self._shard))
-            save_file(self._shard, self._part(len(self._written)), {"format": "pt"})
-            self._shard, self._bytes = {}, 0
+    def _header(self, names: Sequence[str]) -> bytes:
+        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+        at = 0
+        for name in names:
+            dtype, shape = self._tensors[name]
+            end = at + _bytes(dtype, shape)
+            header[name] = {"dtype": _NAMES[str(dtype)], "shape": list(shape), "data_offsets": [at, end]}
+            at = end
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        return struct.pack("<Q", len(text)) + text
 
     def _part(self, number: int) -> Path:
         return self._directory / f".{self._stem}-{number:05}"
+
+
+def _shards(sizes: Mapping[str, int], limit: int) -> Iterator[list[str]]:
+    shard: list[str] = []
+    held = 0
+    for name, size in sizes.items():
+        if shard and held + size > limit:
+            yield shard
+            shard, held = [], 0
+        shard.append(name)
+        held += size
+    yield shard
+
+
+def _bytes(dtype: Any, shape: Sequence[int]) -> int:
+    return int(math.prod(shape) * dtype.itemsize)

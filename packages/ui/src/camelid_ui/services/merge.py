@@ -14,7 +14,8 @@ from camelid_core.errors import ModelError, UsageError
 from camelid_core.jobs import Job
 from camelid_core.models.devices import available_memory
 from camelid_core.paths import artefacts_dir
-from camelid_train.config import MergeConfig, byte_count
+from camelid_train.config import MergeConfig
+from camelid_train.export.weight_files import WeightFiles
 
 from camelid_ui.field_values import non_default
 
@@ -57,7 +58,7 @@ class MergeService:
         count = parameters(resolved.base)
         size = count * _BYTES[config.dtype] if config.dtype != "auto" else weights_size(resolved.base)
         free = shutil.disk_usage(_existing(artefacts_dir())).free
-        return MergeEstimate(size, free, _memory(config, count, size), resolved.base_id)
+        return MergeEstimate(size, free, _memory(config, resolved.base, count), resolved.base_id)
 
     def start(self, config: MergeConfig, name: str = "", key: str | None = None) -> Job:
         """Raises UsageError: not enough disk."""
@@ -80,11 +81,13 @@ class MergeService:
         return self.jobs.all(TASK, 20)
 
 
-def _memory(config: MergeConfig, parameters: int, size: int) -> int:
-    """Bytes: the base in float32, or layer by layer a shard that is read and one that is written."""
+def _memory(config: MergeConfig, base: Path, parameters: int) -> int:
+    """Bytes: the base in float32, or layer by layer the largest one thrice: as it is, what is added, and merged."""
     whole = parameters * _BYTES["float32"]
-    by_layer = config.memory == "layer" or (config.memory == "auto" and whole >= available_memory())
-    return 2 * min(size, byte_count(config.shard)) if by_layer else whole
+    if config.memory == "whole" or (config.memory == "auto" and whole < available_memory()):
+        return whole
+    files = WeightFiles(base)
+    return 3 * _BYTES["float32"] * max(map(files.values, files.names))
 
 
 def load_line(path: str) -> str:
