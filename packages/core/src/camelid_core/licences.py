@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal
 
+import yaml
+
 UNKNOWN: Final = "unknown"
 NonCommercial = bool | Literal["unknown"]
 """Whether commercial use is excluded."""
@@ -36,7 +38,6 @@ _GENERATORS = {
 }
 """Terms under which an answer of a service may be used, and how a dataset's makers name the service."""
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---", re.DOTALL)
-_STATED = re.compile(r"^(license|license_name):\s*[\"']?([^\"'#\n]+?)[\"']?\s*$", re.MULTILINE)
 _MAX_CARD_BYTES = 65_536
 
 
@@ -82,9 +83,14 @@ def stated_licence(directory: Path) -> str:
             head = _FRONT_MATTER.match(card.read(_MAX_CARD_BYTES))
     except OSError:
         return UNKNOWN
-    stated = dict(_STATED.findall(head[1])) if head else {}
-    licence = stated.get("license", UNKNOWN)
-    return licence_id(stated.get("license_name", UNKNOWN) if licence == "other" else licence)
+    try:
+        stated = yaml.safe_load(head[1]) if head else {}
+    except (yaml.YAMLError, RecursionError):
+        return UNKNOWN
+    licence = stated.get("license") if isinstance(stated, dict) else None
+    if licence == "other":
+        licence = stated.get("license_name")
+    return combined(str(each) for each in (licence if isinstance(licence, list) else [licence]) if each)
 
 
 def _one_id(text: str) -> str:

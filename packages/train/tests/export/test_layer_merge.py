@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from camelid_core.tasks import Interrupted
 from camelid_train.config import MergeConfig
 from camelid_train.export import layer_merge
 from camelid_train.merge import merge
-from peft import LoraConfig, get_peft_model
+from peft import IA3Config, LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -31,6 +32,7 @@ FORMS = {
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning"),  # peft, as they are made
     pytest.mark.filterwarnings("ignore:Model with `tie_word_embeddings=True`:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Adapter 'default'. 2 LoRA tensor:UserWarning"),  # of lora_bias, which are 1-D
     pytest.mark.filterwarnings("ignore:Careful, disabling adapter layers:UserWarning"),
 ]
 
@@ -102,6 +104,44 @@ def test_what_layers_cannot_do_is_refused_with_the_reason_or_done_whole(attempt,
     run = attempt(job=3)
     assert "logit_difference" in merge(MergeConfig(adapter=str(directory)), run)
     assert any("The whole base is needed in memory" in event["text"] for event in run.events("log"))
+
+
+@pytest.mark.parametrize(
+    ("family", "config", "reason"),
+    [
+        ("qwen2", IA3Config(task_type="CAUSAL_LM", init_ia3_weights=False), "of the kind IA3"),
+        ("qwen2", LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], lora_bias=True), "it has lora_bias"),
+    ],
+)
+def test_what_changes_a_bias_is_merged_whole(attempt, base, tmp_path, monkeypatch, family, config, reason):
+    """Such a bias would be left as it was: every layer by itself answers rightly, and the written model does not."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(base(family), dtype=torch.float32)
+    tuned = get_peft_model(model, config)
+    with torch.no_grad():
+        for parameter in tuned.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    tuned.save_pretrained(tmp_path / "adapter")
+    AutoTokenizer.from_pretrained(base(family)).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(ModelError, match=f"layer by layer: it .*{reason.removeprefix('it ')}"):
+        merge(MergeConfig(adapter=str(tmp_path / "adapter"), memory="layer"), attempt(job=1))
+    if not isinstance(config, LoraConfig):
+        return  # it scales biases, which are zero in a model that was never trained
+    monkeypatch.setattr("camelid_train.merge.why_whole", lambda _: "")
+    with pytest.raises(ModelError, match="changes a bias"):
+        merge(MergeConfig(adapter=str(tmp_path / "adapter"), memory="layer"), attempt(job=2))
+
+
+def test_a_model_that_lies_there_twice_is_read_once(attempt, base, tmp_path):
+    """As Mistral's repositories hold `consolidated.safetensors` beside the files that Transformers reads."""
+    twice = shutil.copytree(base(), tmp_path / "twice")
+    shutil.copy(twice / "model.safetensors", twice / "consolidated.safetensors")
+    directory = adapter(twice, tmp_path / "adapter", target_modules=["q_proj"])
+    for job, memory in enumerate(("auto", "layer"), 1):
+        run = attempt(job=job)
+        merge(MergeConfig(adapter=str(directory), memory=memory), run)
+        assert sorted(load_file(run.output / "model.safetensors")) == sorted(load_file(twice / "model.safetensors"))
 
 
 def test_nothing_changed_a_wrong_layer_and_a_stop_leave_nothing(attempt, base, tmp_path, monkeypatch):

@@ -36,12 +36,12 @@ ReportLayer = Callable[[int, int, str], None]
 
 def why_whole(resolved: ResolvedModel) -> str:
     """Why this adapter can be merged with its base whole in memory only; empty where layers suffice."""
-    from peft import PeftConfig
+    from peft import PeftConfig, PeftType
 
     directory = _adapter_dir(resolved)
     config: Any = PeftConfig.from_pretrained(str(directory), local_files_only=True)
-    if config.is_prompt_learning:
-        return "it is virtual tokens"
+    if config.peft_type != PeftType.LORA:
+        return f"it is of the kind {config.peft_type.value}"
     if adapter_vocabulary(directory) > vocabulary_size(replace(resolved, adapter_dir=None)):
         return "it has a grown vocabulary"
     saved = set(config.modules_to_save or ())
@@ -49,7 +49,7 @@ def why_whole(resolved: ResolvedModel) -> str:
         return "it brings a table of embeddings"
     if getattr(config, "bias", "none") != "none":
         return f"it brings biases of the base (bias={config.bias!r})"
-    for field in ("trainable_token_indices", "target_parameters", "layer_replication"):
+    for field in ("lora_bias", "trainable_token_indices", "target_parameters", "layer_replication"):
         if getattr(config, field, None):
             return f"it has {field}"
     return ""
@@ -160,9 +160,12 @@ def _name_in(files: WeightFiles, name: str, adapted: Any) -> str:
 def _refuse_tied(adapted: Any, model: Any, config: Any) -> None:
     if not getattr(config.get_text_config(), "tie_word_embeddings", False):
         return
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils import ModulesToSaveWrapper
+
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
-    for path, layer in _tuner_layers(adapted):
-        if layer in ends or layer.get_base_layer() in ends:
+    for path, module in adapted.get_base_model().named_modules():
+        if isinstance(module, BaseTunerLayer | ModulesToSaveWrapper) and module in ends:
             raise ModelError(f"the adapter is on {path!r}. {TIED}")
 
 
@@ -184,6 +187,8 @@ def _merged(layer: Any, weight: Any, bias: Any) -> tuple[Any, float, float]:
         off = float((base(inputs) - beside).abs().max()) / scale
         change = float((beside - plain).abs().max()) / scale
         merged = base.weight.detach().clone()
+    if bias is not None and not torch.equal(base.bias, bias.float()):
+        raise ModelError("the adapter changes a bias, which merging layer by layer does not write.")
     base.weight = empty
     return merged, off, change
 

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Self
 
 from camelid_core.errors import ModelError
 from camelid_core.integrity import safetensors_header
+from camelid_core.json_files import object_in
 
 FLOAT32_BYTES = 4
 DTYPES = {
@@ -28,7 +29,7 @@ _INDEX = ".safetensors.index.json"
 
 
 class WeightFiles:
-    """The tensors of a directory, by name. `stem` is how the names of its files begin; empty takes all.
+    """The tensors of a directory, by name. `stem` is how the names of its files begin; empty takes a model's.
 
     Raises:
         ArtefactError: a damaged file.
@@ -39,7 +40,7 @@ class WeightFiles:
         self.directory = directory
         self._files: dict[str, Path] = {}
         self._headers: dict[str, dict[str, Any]] = {}
-        for path in sorted(directory.glob(f"{stem}*.safetensors")):
+        for path in _files_of(directory, stem):
             for name, header in safetensors_header(path).items():
                 if name == "__metadata__":
                     continue
@@ -101,6 +102,21 @@ class WeightFiles:
         if self.dtype(name) not in DTYPES:
             raise ModelError(f"{name!r} in {str(self.directory)!r} is of {self.dtype(name)}, which is no plain dtype.")
         return getattr(torch, DTYPES[self.dtype(name)])
+
+
+def _files_of(directory: Path, stem: str) -> list[Path]:
+    """The files that Transformers reads, where the model has its names: others may hold the same weights once more."""
+    index = object_in(directory / f"model{_INDEX}").get("weight_map")
+    if not stem and isinstance(index, dict):
+        files = sorted({directory / Path(str(name)).name for name in index.values()})
+        if absent := [path.name for path in files if not path.is_file()]:
+            raise ModelError(
+                f"{str(directory)!r} lacks {', '.join(absent)}, which its index names. Copy it again, whole."
+            )
+        return files
+    if not stem and (directory / "model.safetensors").is_file():
+        return [directory / "model.safetensors"]
+    return sorted(directory.glob(f"{stem}*.safetensors"))
 
 
 DtypeAndShape = tuple[Any, Sequence[int]]
