@@ -7,16 +7,15 @@ import hashlib
 import ipaddress
 import json
 import os
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
+import trustme
 from camelid_core.datasets import library, url_download
 from camelid_core.datasets.url_download import downloaded, file_name, noted_url
 from camelid_core.datasets.url_policy import OWN_NETWORK, PUBLIC, UrlPolicy, is_of_own_network, is_public
@@ -199,12 +198,9 @@ def test_two_do_not_write_one_file(server, home):
         get(url)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 def test_certificates_are_verified_for_the_name_in_the_url(home, tmp_path, monkeypatch):
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    made += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(made, check=True, capture_output=True)
+    authority, certificate = trustme.CA(), tmp_path / "certificate.pem"
+    authority.cert_pem.write_to_path(certificate)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -216,7 +212,7 @@ def test_certificates_are_verified_for_the_name_in_the_url(home, tmp_path, monke
             pass
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    authority.issue_cert("localhost").configure_cert(context)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         running.handle_error = lambda *_: None
         running.socket = context.wrap_socket(running.socket, server_side=True)
