@@ -221,21 +221,13 @@ def weights_size(directory: Path) -> int:
 
 
 def parameters(directory: Path) -> int:
-    """Number of parameters, read from the headers of the weight files."""
-    from camelid_core.integrity import safetensors_header
+    """Number of parameters, read from the headers of the weight files; 0 where they cannot be read."""
+    from camelid_train.export.weight_files import WeightFiles
 
-    total = 0
-    for path in directory.glob("*.safetensors"):
-        try:
-            header = safetensors_header(path)
-        except CamelidError:
-            continue
-        for entry in header.values():
-            count = 1
-            for size in entry.get("shape", [0]) if isinstance(entry, dict) else [0]:
-                count *= size
-            total += count if isinstance(entry, dict) and "shape" in entry else 0
-    return total
+    try:
+        return WeightFiles(directory).count
+    except CamelidError:
+        return 0
 
 
 def dimensions(directory: Path) -> dict[str, int]:
