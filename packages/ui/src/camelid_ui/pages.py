@@ -13,7 +13,7 @@ from camelid_core.models.devices import describe_device
 
 from .i18n import Translator, t, translator_for
 from .services import Services
-from .tabs import PRIVATE, chat, data, jobs, merge, plugins, predict, train
+from .tabs import EACH, chat, data, jobs, merge, plugins, predict, train
 from .tabs.components import hidden_box, panel
 from .views import esc
 
@@ -44,7 +44,9 @@ def build_pages(services: Services) -> Pages:
         return header(services, translator_for(request))
 
     head = panel(elem_id="header")
-    gr.Timer(HEADER_SECONDS).tick(show, None, head, **PRIVATE)
+    # Gradio's page opens its stream of answers anew at a request. One that meets the closing stream waits for the next
+    # request; each tick is one, even while another waits, so no button stays off for longer than that.
+    gr.Timer(HEADER_SECONDS).tick(show, None, head, **EACH)
     query = hidden_box("query")
     theirs = [tab for tab in services.host.registry("camelid_tabs") if tab.name not in BUILT_IN_TABS]
     opened = {name: hidden_box(f"opened-{name}") for name in (*BUILT_IN_TABS, *(tab.name for tab in theirs))}

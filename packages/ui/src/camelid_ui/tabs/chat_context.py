@@ -1,6 +1,6 @@
 """Context length used by a conversation before it is sent, and the exact prompt token by token.
 
-Knows the widgets that say so. Counts with tokenizers alone; no model is press.
+Knows the widgets that say so. Counts with tokenizers alone; no model is loaded.
 """
 
 from __future__ import annotations
