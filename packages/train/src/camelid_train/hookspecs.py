@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from camelid_core.hooks import hookspec
 
 if TYPE_CHECKING:
+    from .export.exporter import Exporter
     from .methods import TuningMethod
     from .monitoring.callbacks import LoopCallback
     from .objectives import LearningObjective
@@ -26,6 +27,11 @@ def camelid_objectives() -> list[LearningObjective[Any]]:
 @hookspec
 def camelid_rewards() -> list[Reward]:
     """Rewards for `objective.reward` (GRPO): what an answer is worth against the row's own, by a verifiable rule."""
+
+
+@hookspec
+def camelid_exporters() -> list[Exporter[Any]]:
+    """Exporters, such as GGUF: a name for `camelid export --to`, the section's class, an estimate, and the writer."""
 
 
 @hookspec

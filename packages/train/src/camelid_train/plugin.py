@@ -1,4 +1,4 @@
-"""What camelid-train registers: tuning methods, objectives, rewards, tasks and commands."""
+"""What camelid-train registers: tuning methods, objectives, rewards, exporters, tasks and commands."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from camelid_core.commands import Command
     from camelid_core.tasks import Task
 
+    from .export.exporter import Exporter
     from .methods import TuningMethod
     from .objectives import LearningObjective
     from .objectives.rewards import Reward
@@ -50,6 +51,13 @@ def camelid_rewards() -> list[Reward]:
 
 
 @hookimpl
+def camelid_exporters() -> list[Exporter[Any]]:
+    from .export.bitsandbytes import BITSANDBYTES
+
+    return [BITSANDBYTES]
+
+
+@hookimpl
 def camelid_tasks() -> list[Task]:
     from camelid_core.tasks import Task
 
@@ -66,6 +74,12 @@ def camelid_tasks() -> list[Task]:
             "Merge an adapter into its base model.",
             "camelid_train.config:MergeConfig",
             "camelid_train.merge:merge",
+        ),
+        Task(
+            "export",
+            "Write a model in another format.",
+            "camelid_train.export.config:ExportConfig",
+            "camelid_train.export.task:export",
         ),
         Task(
             "diff",
@@ -90,5 +104,6 @@ def camelid_commands() -> list[Command]:
         Command("train", "Fine-tune a model from a recipe.", "camelid_train.commands.train:app"),
         Command("compat", "Read other tools' command lines.", "camelid_train.commands.compat:app"),
         Command("diff", "Make weight diffs, and recover models from them.", "camelid_train.commands.diff:app"),
+        Command("export", "Write a model in another format.", "camelid_train.commands.export:app"),
         Command("merge", "Merge an adapter into its base model.", "camelid_train.commands.merge:app"),
     ]

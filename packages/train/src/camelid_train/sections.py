@@ -1,13 +1,13 @@
-"""The recipe's two sections that plugins add to: `[method]` and `[objective]`.
+"""The sections that plugins add to: `[method]` and `[objective]` of a recipe, and `[to]` of an export.
 
-A section's `type` names the class that reads it, through the registry of the hook. Knows the base classes, the default
-of each and the messages for what does not fit. Knows nothing of tuning or of losses.
+A section's `type` names the class that reads it, through the registry of the hook. Knows the base classes, the
+default of each and the messages for what does not fit. Knows nothing of tuning or of losses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from camelid_core.config import Config
 from camelid_core.errors import UnknownName, did_you_mean
@@ -31,6 +31,16 @@ class Objective(Config):
     type: str
 
 
+class ExportSection(Config):
+    """Base of every `[to]` section of an export. `type` is a `Literal` of the exporter's name, and its default."""
+
+    type: str
+
+    def with_absolute_paths(self) -> Self:
+        """With relative paths made absolute; those that have any say which."""
+        return self
+
+
 class SftObjective(Objective):
     """Supervised fine-tuning (SFT): cross-entropy on the assistant's tokens."""
 
@@ -41,6 +51,8 @@ DEFAULT_METHOD = "lora"
 DEFAULT_OBJECTIVE = "sft"
 ELSEWHERE = dict.fromkeys(("dpo", "kto", "orpo", "grpo"), "camelid-trl")
 """Objectives of a Camelid plugin, which may not be installed."""
+EXPORTERS_ELSEWHERE = {"gguf": "camelid-gguf", "gptq": "camelid-gptq"}
+"""Exporters of a Camelid plugin, which may not be installed."""
 
 
 def read_method(value: Any) -> Method:
@@ -59,6 +71,15 @@ def read_objective(value: Any) -> Objective:
         ValidationError: no such objective, or a field that it does not have.
     """
     return _read(value, Objective, load_host().registry("camelid_objectives"), DEFAULT_OBJECTIVE, ELSEWHERE)
+
+
+def read_export(value: Any) -> ExportSection:
+    """The `[to]` section that `value` means; a type has to be given.
+
+    Raises:
+        ValidationError: no such exporter, or a field that it does not have.
+    """
+    return _read(value, ExportSection, load_host().registry("camelid_exporters"), "", EXPORTERS_ELSEWHERE)
 
 
 def _read(

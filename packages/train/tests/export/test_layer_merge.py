@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -37,28 +36,13 @@ pytestmark = [
 ]
 
 
-def adapter(base: Path, directory: Path, **options) -> Path:
-    """A foreign adapter of random weights."""
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    config = LoraConfig(**{"r": 4, "task_type": "CAUSAL_LM", "init_lora_weights": False} | options)
-    tuned = get_peft_model(model, config)
-    with torch.no_grad():
-        for parameter in tuned.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.1 * torch.randn_like(parameter))
-    tuned.save_pretrained(directory, save_embedding_layers=False)
-    AutoTokenizer.from_pretrained(base).save_pretrained(directory)
-    return directory
-
-
 @pytest.mark.parametrize(
     ("family", "options"),
     [*(("llama", options) for options in FORMS.values()), ("bloom", {"target_modules": QKV}),
      ("gpt_neox", {"target_modules": QKV}), ("qwen2", {"target_modules": ["q_proj"]})],
     ids=[*FORMS, "bloom", "gpt_neox", "qwen2"],
 )  # fmt: skip
-def test_layer_by_layer_gives_the_weights_of_the_whole(attempt, base, tmp_path, family, options):
+def test_layer_by_layer_gives_the_weights_of_the_whole(adapter, attempt, base, tmp_path, family, options):
     if family == "llama":  # an untied one, so that its ends can be trained apart
         model = base(family)
         assert not json.loads((model / "config.json").read_text())["tie_word_embeddings"]
@@ -78,7 +62,7 @@ def test_layer_by_layer_gives_the_weights_of_the_whole(attempt, base, tmp_path, 
     assert verify_directory(outputs[1]).manifest.kind == "model"
 
 
-def test_the_dtype_asked_for_is_stored_and_said(attempt, base, tmp_path):
+def test_the_dtype_asked_for_is_stored_and_said(adapter, attempt, base, tmp_path):
     run = attempt(job=1)
     directory = adapter(base(), tmp_path / "adapter", target_modules=["q_proj"])
     merge(MergeConfig(adapter=str(directory), memory="layer", dtype="bfloat16"), run)
@@ -86,7 +70,7 @@ def test_the_dtype_asked_for_is_stored_and_said(attempt, base, tmp_path):
     assert {each.dtype for each in load_file(run.output / "model.safetensors").values()} == {torch.bfloat16}
 
 
-def test_too_little_memory_takes_layers_and_says_so(attempt, base, tmp_path, monkeypatch):
+def test_too_little_memory_takes_layers_and_says_so(adapter, attempt, base, tmp_path, monkeypatch):
     monkeypatch.setattr("camelid_train.merge.available_memory", lambda: 1000)
     run = attempt(job=1)
     merge(MergeConfig(adapter=str(adapter(base(), tmp_path / "adapter", target_modules=["q_proj"]))), run)
@@ -94,7 +78,7 @@ def test_too_little_memory_takes_layers_and_says_so(attempt, base, tmp_path, mon
     assert run.events("progress")[-1]["unit"] == "tensors"
 
 
-def test_what_layers_cannot_do_is_refused_with_the_reason_or_done_whole(attempt, base, tmp_path, monkeypatch):
+def test_what_layers_cannot_do_is_refused_with_the_reason_or_done_whole(adapter, attempt, base, tmp_path, monkeypatch):
     directory = adapter(base("gpt_neox"), tmp_path / "bias", target_modules=QKV, bias="all")
     with pytest.raises(ModelError, match=r"cannot be merged layer by layer: it brings biases .* Leave memory at auto"):
         merge(MergeConfig(adapter=str(directory), memory="layer"), attempt(job=1))
@@ -133,7 +117,7 @@ def test_what_changes_a_bias_is_merged_whole(attempt, base, tmp_path, monkeypatc
         merge(MergeConfig(adapter=str(tmp_path / "adapter"), memory="layer"), attempt(job=2))
 
 
-def test_a_model_that_lies_there_twice_is_read_once(attempt, base, tmp_path):
+def test_a_model_that_lies_there_twice_is_read_once(adapter, attempt, base, tmp_path):
     """As Mistral's repositories hold `consolidated.safetensors` beside the files that Transformers reads."""
     twice = shutil.copytree(base(), tmp_path / "twice")
     shutil.copy(twice / "model.safetensors", twice / "consolidated.safetensors")
@@ -144,7 +128,7 @@ def test_a_model_that_lies_there_twice_is_read_once(attempt, base, tmp_path):
         assert sorted(load_file(run.output / "model.safetensors")) == sorted(load_file(twice / "model.safetensors"))
 
 
-def test_nothing_changed_a_wrong_layer_and_a_stop_leave_nothing(attempt, base, tmp_path, monkeypatch):
+def test_nothing_changed_a_wrong_layer_and_a_stop_leave_nothing(adapter, attempt, base, tmp_path, monkeypatch):
     still = adapter(base(), tmp_path / "still", target_modules=["q_proj"], init_lora_weights=True)
     weights = still / "adapter_model.safetensors"
     from safetensors.torch import save_file
@@ -167,7 +151,7 @@ def test_nothing_changed_a_wrong_layer_and_a_stop_leave_nothing(attempt, base, t
     assert not run.output.exists()
 
 
-def test_one_matrix_for_both_ends_is_refused(attempt, base, tmp_path):
+def test_one_matrix_for_both_ends_is_refused(adapter, attempt, base, tmp_path):
     tied = next(
         family for family in ("bloom", "qwen2", "gemma2")
         if AutoModelForCausalLM.from_pretrained(base(family)).config.tie_word_embeddings

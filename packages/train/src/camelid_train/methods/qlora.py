@@ -45,7 +45,7 @@ class Qlora(BaseLora[QloraMethod]):
 
         refuse_quantised(resolved)
         with library_warnings_off():
-            check_installed()
+            check_installed("method.type='qlora'")
             from transformers import BitsAndBytesConfig
 
             four_bit = {
@@ -72,14 +72,12 @@ def keep_trainable(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def check_installed() -> None:
-    """Raises MissingPackage: no bitsandbytes."""
+def check_installed(what: str) -> None:
+    """Raises MissingPackage: no bitsandbytes, which `what` needs."""
     try:
         import bitsandbytes  # noqa: F401
     except ImportError:
-        raise MissingPackage(
-            "method.type='qlora' needs bitsandbytes; type `pip install 'camelid-train[qlora]'`."
-        ) from None
+        raise MissingPackage(f"{what} needs bitsandbytes; type `pip install 'camelid-train[qlora]'`.") from None
 
 
 @contextmanager

@@ -1,0 +1,51 @@
+"""`camelid export MODEL --to FORMAT [field=value …]`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from camelid_core.commands.output import print_values
+from camelid_core.commands.run_job import print_summary, run_job
+from camelid_core.config import parse_overrides, validate
+from camelid_core.errors import UsageError
+from camelid_core.plugins import load_host
+
+from camelid_train.export.config import ExportConfig
+from camelid_train.export.registry import exporter_of, exporters
+
+from .export_help import ExportHelp
+
+app = typer.Typer(help="Write a model in another format.")
+
+
+@app.command(cls=ExportHelp)
+def export(
+    source: Annotated[str, typer.Argument(help="The model, or the adapter, which is merged first.")],
+    settings: Annotated[list[str] | None, typer.Argument(help="Settings of the format, as field=value.")] = None,
+    to: Annotated[str, typer.Option(help="The format; below are those that are installed.")] = "",
+    out: Annotated[str, typer.Option(help="Directory for the result; a plain name goes to Camelid's home.")] = "",
+    plan: Annotated[bool, typer.Option("--plan", help="Estimate size, memory and time, and write nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
+) -> None:
+    """Write a model in another format. The estimate comes first: what cannot fit is refused before it starts."""
+    if not to:
+        raise UsageError(f"say which format: --to {' or --to '.join(each.name for each in exporters())}.")
+    values: dict[str, Any] = {"source": source, "output": out, "to": {**parse_overrides(settings or []), "type": to}}
+    config = validate(ExportConfig, values, "the options").with_absolute_paths()
+    if plan:
+        _plan(config, as_json)
+        return
+    job = run_job("export", config, config.default_name, config.source)
+    print_summary(job, as_json, load=exporter_of(config.to).load_line(str(job.published), config.to))
+
+
+def _plan(config: ExportConfig, as_json: bool) -> None:
+    from camelid_core.paths import artefacts_dir
+
+    from camelid_train.export.task import check, export_source
+
+    artefacts_dir().mkdir(parents=True, exist_ok=True)
+    estimate = check(config, export_source(config.source, load_host()), artefacts_dir())
+    print_values(asdict(estimate), as_json)

@@ -1,0 +1,103 @@
+"""`Exporter`: the interface of what writes a model in another format; `ExportSection` in the configuration chooses one.
+
+An exporter is one file: an `ExportSection` with its settings, an `Exporter` that reads it, one instance of that.
+Knows the contract between an exporter and the task. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from camelid_core.artefacts import ArtefactKind, TemplateContract
+
+from camelid_train.sections import ExportSection
+
+if TYPE_CHECKING:
+    from camelid_core.models.resolved_model import ResolvedModel
+    from camelid_core.plugins import Host
+    from camelid_core.tasks import TaskContext
+    from camelid_core.tokenization.encoder import Encoder
+
+SectionT = TypeVar("SectionT", bound=ExportSection)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportEstimate:
+    """What an export takes, before it starts: bytes of the result, of other disk space and of memory while it is
+    written, and seconds; None where nobody can say. `refusal` is why it cannot be done here, as one sentence."""
+
+    size: int
+    memory: int
+    scratch: int = 0
+    seconds: float | None = None
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportContext:
+    """What an exporter works with. `output` exists and is empty; `task` takes progress and stop requests, and has the
+    directories of earlier attempts; `encoder` and `contract` are how the model is prompted."""
+
+    output: Path
+    task: TaskContext
+    host: Host
+    encoder: Encoder
+    contract: TemplateContract
+
+    def progress(self, done: int, total: int, unit: str, what: str) -> None:
+        """Report progress. Raises Interrupted: a stop was requested."""
+        from camelid_train.monitoring.stop_rules import raise_if_stop_requested
+
+        raise_if_stop_requested(self.task)
+        self.task.emit("progress", done=done, total=total, unit=unit, what=what)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """What the manifest keeps of an export: `metrics` that were measured, and `parameters` beside the section's own,
+    such as the hash of the calibration rows."""
+
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Exporter(ABC, Generic[SectionT]):
+    """Writes a model in another format.
+
+    `name` is what `--to` takes and the section's `type`; `kind` is the kind of artefact that comes out. `whole` says
+    that it takes whole models only: an adapter is merged with its base before; else it is given the adapter as it is.
+    `prompting` says that the result is a Transformers directory: tokenizer, chat template and generation settings are
+    written beside what `export` wrote.
+    """
+
+    name: str
+    help: str
+    config: type[SectionT]
+    kind: ArtefactKind
+    whole: bool = True
+    prompting: bool = True
+
+    @abstractmethod
+    def estimate(self, source: ResolvedModel, section: SectionT) -> ExportEstimate:
+        """Read from headers alone, in a moment. For an adapter that will be merged it is asked about the base."""
+
+    @abstractmethod
+    def export(self, source: ResolvedModel, section: SectionT, context: ExportContext) -> ExportResult:
+        """Write the files of the format into `context.output`; card and manifest are written by the caller.
+
+        Raises:
+            ModelError: this model cannot be had in this format.
+            Interrupted: a stop was requested.
+        """
+
+    @abstractmethod
+    def load_line(self, path: str, section: SectionT) -> str:
+        """The line to type, or to write in Python, that loads the result at `path`."""
+
+    def suffix(self, section: SectionT) -> str:
+        """What is added to the source's name for the result's: `q4_k_m`."""
+        return self.name

@@ -1,0 +1,168 @@
+"""The export task: a model, or an adapter that is merged first, written in the format that its section chooses.
+
+Knows what all formats share: the merge before, prompting files, card and manifest, and that what cannot fit is refused
+before it starts. Knows no format.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from camelid_core.artefacts import BaseModelEntry, Licences, Manifest, write_manifest
+from camelid_core.errors import ModelError
+from camelid_core.models.devices import available_memory
+from camelid_core.models.loading import check_weight_files, load_tokenizer
+from camelid_core.models.resolved_model import ResolvedModel, resolve_model
+from camelid_core.models.template_choice import template_of
+from camelid_core.plugins import Host, load_host
+from camelid_core.tasks import TaskContext
+from camelid_core.template_contract import make_contract
+from camelid_core.tokenization.encoder import Encoder
+
+from camelid_train.config import MergeConfig
+from camelid_train.merge import merge
+from camelid_train.saving.disk_space import removed_on_failure, require
+from camelid_train.saving.model_card import write_card
+from camelid_train.saving.published_prompting import write_prompting
+
+from .config import ExportConfig
+from .exporter import ExportContext, ExportEstimate, ExportResult
+from .registry import exporter_of
+from .weight_files import WeightFiles
+
+_MERGED = "merged"
+
+
+def export(config: ExportConfig, context: TaskContext) -> Mapping[str, Any]:
+    """Write the model in another format to `context.output`.
+
+    Raises:
+        Interrupted: a stop was requested.
+        ModelError: this model cannot be had in this format, or not on this machine.
+        DiskFull: the result does not fit.
+    """
+    context.emit("resume", step=0)
+    host, exporter = load_host(), exporter_of(config.to)
+    source = export_source(config.source, host)
+    estimate = check(config, source, context.directory)
+    merging = exporter.whole and source.adapter_dir is not None
+    context.emit("log", text=f"About {estimate.size / 1e6:,.0f} MB will be written.")
+    with _merged(source, context) if merging else _as_is(source) as whole, removed_on_failure(context.output):
+        template = template_of(whole, host)
+        encoder = Encoder(load_tokenizer(whole), template)
+        stored = whole.manifest.template if whole.manifest else None
+        contract = stored or make_contract(template, encoder.tokenizer)
+        context.output.mkdir(parents=True)
+        work = ExportContext(context.output, context, host, encoder, contract)
+        result = exporter.export(whole, config.to, work)
+        if exporter.prompting:
+            write_prompting(context.output, whole.base, whole.config, encoder, contract.jinja)
+        manifest = _manifest(config, whole, contract, result)
+        write_card(context.output, manifest, host)
+        written = write_manifest(context.output, manifest)
+    size = sum(entry.size for entry in written.manifest.files.values())
+    return {**result.metrics, "size": size}
+
+
+def check(config: ExportConfig, source: ResolvedModel, disk: Path) -> ExportEstimate:
+    """The estimate of an export that can be done here.
+
+    Raises:
+        ModelError: it cannot, as its exporter says, or there is not enough memory.
+        DiskFull: the result does not fit.
+    """
+    exporter = exporter_of(config.to)
+    if not exporter.whole and source.adapter_dir is None:
+        raise ModelError(f"{config.source!r} is no adapter; {exporter.name!r} is made of adapters.")
+    estimate = exporter.estimate(source, config.to)
+    if estimate.refusal:
+        raise ModelError(f"{config.source!r} cannot be exported to {exporter.name!r}: {estimate.refusal}")
+    free = available_memory()
+    if estimate.memory > free:
+        raise ModelError(
+            f"exporting {config.source!r} to {exporter.name!r} needs about {estimate.memory:,} bytes of memory, and "
+            f"{free:,} are free. Close other programs, or use a machine with more."
+        )
+    merging = exporter.whole and source.adapter_dir is not None
+    needed = estimate.size + estimate.scratch + (_size_of_weights(source) if merging else 0)
+    require(disk, needed, f"exporting to {exporter.name!r}")
+    return estimate
+
+
+def export_source(name: str, host: Host) -> ResolvedModel:
+    """The model or adapter to export.
+
+    Raises:
+        UnknownName, ModelError: there is none, or it is stored in a format that nothing else can be made of.
+    """
+    source = resolve_model(name, host, gguf=False)
+    stored = (source.config.get("quantization_config") or {}).get("quant_method")
+    if stored and source.adapter_dir is None:
+        raise ModelError(f"{name!r} is stored quantised ({stored}); export the model that it was made from.")
+    check_weight_files(source.base)
+    return source
+
+
+@contextmanager
+def _as_is(source: ResolvedModel) -> Iterator[ResolvedModel]:
+    yield source
+
+
+@contextmanager
+def _merged(source: ResolvedModel, context: TaskContext) -> Iterator[ResolvedModel]:
+    """The adapter merged with its base, in this attempt's own directory while it is used."""
+    target = context.directory / _MERGED
+    try:
+        merge(MergeConfig(adapter=source.name), _MergeContext(context, target))
+        whole = resolve_model(str(target), load_host())
+        yield replace(whole, name=source.name, base_id=source.base_id)
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _MergeContext:
+    """The context of the merge inside of an export: its own output; everything else is the export's."""
+
+    task: TaskContext
+    output: Path
+
+    @property
+    def directory(self) -> Path:
+        return self.task.directory
+
+    @property
+    def earlier_attempts(self) -> tuple[Path, ...]:
+        return ()
+
+    def emit(self, kind: str, **values: Any) -> None:
+        if kind != "resume":
+            self.task.emit(kind, **values)
+
+    def stop_requested(self) -> Any:
+        return self.task.stop_requested()
+
+
+def _size_of_weights(source: ResolvedModel) -> int:
+    return WeightFiles(source.base).size
+
+
+def _manifest(config: ExportConfig, whole: ResolvedModel, contract: Any, result: ExportResult) -> Manifest:
+    """The source's manifest, told what was made of it. A model without one is its own base."""
+    kind = exporter_of(config.to).kind
+    base = BaseModelEntry(id=whole.base_id, path=str(whole.base), model_type=str(whole.config.get("model_type", "")))
+    source = whole.manifest or Manifest(kind=kind, base=base, licences=Licences.of(whole.licence, (), whole.generator))
+    parameters = {**config.to.model_dump(mode="json"), **result.parameters}
+    update = {
+        "kind": kind,
+        "template": contract,
+        "parameters": {**source.parameters, "export": parameters},
+        "metrics": {**source.metrics, **result.metrics},
+        "files": {},
+    }
+    return source.model_copy(update=update)

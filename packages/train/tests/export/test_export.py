@@ -1,0 +1,100 @@
+"""Exports: refused before they start where they cannot fit, whole or not at all, loaded by what they are made for."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from camelid_core.artefacts import verify_directory
+from camelid_core.config import validate
+from camelid_core.errors import ConfigError, DiskFull, ModelError
+from camelid_core.models.resolved_model import resolve_model
+from camelid_core.plugins import load_host
+from camelid_core.tasks import Interrupted
+from camelid_train.export import task
+from camelid_train.export.bitsandbytes import BITSANDBYTES
+from camelid_train.export.config import ExportConfig
+from camelid_train.export.exporter import ExportEstimate
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:bitsandbytes")
+FORMS = [("nf4", {"double": True}), ("nf4", {"double": False}), ("int8", {})]
+
+
+def config_of(source, **settings) -> ExportConfig:
+    return validate(ExportConfig, {"source": str(source), "to": {"type": "bitsandbytes", **settings}}, "the test")
+
+
+@pytest.mark.parametrize(("quantization", "settings"), FORMS)
+def test_bitsandbytes_is_loaded_by_transformers_alone_and_prompted_as_before(attempt, base, quantization, settings):
+    run = attempt()
+    config = config_of(base(), quantization=quantization, **settings)
+    estimate = task.check(config, task.export_source(config.source, load_host()), run.directory)
+    summary = task.export(config, run)
+    assert verify_directory(run.output).manifest.parameters["export"]["quantization"] == quantization
+    stored = sum(path.stat().st_size for path in run.output.glob("*.safetensors"))
+    assert abs(stored - estimate.size) < 0.1 * stored + 20_000
+    assert summary["size"] > stored
+    model, plain = (AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32) for path in (run.output, base()))
+    ids = torch.arange(3, 19)[None]
+    with torch.inference_mode():
+        off = (model(ids).logits - plain(ids).logits).abs().mean() / plain(ids).logits.abs().mean()
+    assert 0 < off < (0.05 if quantization == "int8" else 0.5)
+    assert AutoTokenizer.from_pretrained(run.output).chat_template
+    assert resolve_model(str(run.output), load_host()).template == resolve_model(str(base()), load_host()).template
+
+
+def test_an_adapter_is_merged_first_and_the_merged_model_leaves_nothing(adapter, attempt, base, tmp_path):
+    directory = adapter(base(), tmp_path / "adapter", target_modules=["q_proj", "down_proj"])
+    run = attempt()
+    task.export(config_of(directory), run)
+    assert not (run.directory / "merged").exists()
+    manifest = verify_directory(run.output).manifest
+    assert manifest.kind == "model"
+    assert "merge" in manifest.parameters
+    assert "logit_difference" in manifest.metrics
+    assert [event["step"] for event in run.events("resume")] == [0]
+
+
+def test_what_cannot_fit_is_refused_before_it_starts(attempt, base, monkeypatch):
+    run = attempt()
+    estimates = {
+        "memory": (ExportEstimate(size=1, memory=1 << 60), ModelError, "bytes of memory"),
+        "disk": (ExportEstimate(size=1 << 60, memory=1), DiskFull, "Free at least"),
+        "refusal": (ExportEstimate(size=1, memory=1, refusal="it has no layers."), ModelError, "it has no layers"),
+    }
+    for estimate, error, words in estimates.values():
+        monkeypatch.setattr(BITSANDBYTES, "estimate", lambda source, section, e=estimate: e)
+        with pytest.raises(error, match=words):
+            task.export(config_of(base()), run)
+        assert not run.output.exists()
+
+
+def test_a_stop_or_a_failure_leaves_no_half_result(attempt, base):
+    run = attempt()
+    run.stop_at = (1, "save")
+    with pytest.raises(Interrupted):
+        task.export(config_of(base()), run)
+    assert not run.output.exists()
+
+
+def test_a_quantised_model_is_not_exported_again(attempt, base, tmp_path):
+    run = attempt()
+    task.export(config_of(base()), run)
+    with pytest.raises(ModelError, match="stored quantised"):
+        task.export(config_of(run.output), attempt(job=2))
+
+
+def test_a_format_that_is_not_there_says_what_to_install():
+    for kind, words in (("gguf", "pip install camelid-gguf"), ("onnx", "bitsandbytes"), ("", "bitsandbytes")):
+        with pytest.raises(ConfigError, match=words):
+            validate(ExportConfig, {"source": "x", "to": {"type": kind}}, "the test")
+    with pytest.raises(ConfigError, match="quantization"):
+        config_of("x", quantisation="nf4")
+
+
+def test_a_job_keeps_the_section_of_its_format():
+    config = config_of("model", quantization="int8")
+    assert validate(ExportConfig, json.loads(json.dumps(config.model_dump(mode="json"))), "the job") == config
+    assert config.default_name == "model-int8"
