@@ -73,7 +73,7 @@ def camelid_tasks() -> list[Task]:
             "merge",
             "Merge an adapter into its base model.",
             "camelid_train.config:MergeConfig",
-            "camelid_train.merge:merge",
+            "camelid_train.export.merge:merge",
         ),
         Task(
             "export",

@@ -12,7 +12,7 @@ from camelid_core.errors import ModelError
 from camelid_core.tasks import Interrupted
 from camelid_train.config import MergeConfig
 from camelid_train.export import layer_merge
-from camelid_train.merge import merge
+from camelid_train.export.merge import merge
 from peft import IA3Config, LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -71,7 +71,7 @@ def test_the_dtype_asked_for_is_stored_and_said(adapter, attempt, base, tmp_path
 
 
 def test_too_little_memory_takes_layers_and_says_so(adapter, attempt, base, tmp_path, monkeypatch):
-    monkeypatch.setattr("camelid_train.merge.available_memory", lambda: 1000)
+    monkeypatch.setattr("camelid_train.export.merge.available_memory", lambda: 1000)
     run = attempt(job=1)
     merge(MergeConfig(adapter=str(adapter(base(), tmp_path / "adapter", target_modules=["q_proj"]))), run)
     assert any("Merging layer by layer" in event["text"] for event in run.events("log"))
@@ -84,7 +84,7 @@ def test_what_layers_cannot_do_is_refused_with_the_reason_or_done_whole(adapter,
         merge(MergeConfig(adapter=str(directory), memory="layer"), attempt(job=1))
     with pytest.raises(ModelError, match="as-trained needs the quantised base whole"):
         merge(MergeConfig(adapter=str(directory), memory="layer", weights="as-trained"), attempt(job=2))
-    monkeypatch.setattr("camelid_train.merge.available_memory", lambda: 1000)
+    monkeypatch.setattr("camelid_train.export.merge.available_memory", lambda: 1000)
     run = attempt(job=3)
     assert "logit_difference" in merge(MergeConfig(adapter=str(directory)), run)
     assert any("The whole base is needed in memory" in event["text"] for event in run.events("log"))
@@ -112,7 +112,7 @@ def test_what_changes_a_bias_is_merged_whole(attempt, base, tmp_path, monkeypatc
         merge(MergeConfig(adapter=str(tmp_path / "adapter"), memory="layer"), attempt(job=1))
     if not isinstance(config, LoraConfig):
         return  # it scales biases, which are zero in a model that was never trained
-    monkeypatch.setattr("camelid_train.merge.why_whole", lambda _: "")
+    monkeypatch.setattr("camelid_train.export.merge.why_whole", lambda _: "")
     with pytest.raises(ModelError, match="changes a bias"):
         merge(MergeConfig(adapter=str(tmp_path / "adapter"), memory="layer"), attempt(job=2))
 

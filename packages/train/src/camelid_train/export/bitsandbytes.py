@@ -56,7 +56,7 @@ class BitsandbytesExporter(Exporter[BitsandbytesSection]):
         with library_warnings_off():
             check_installed("exporting to bitsandbytes")
             context.progress(0, 2, "steps", "quantising")
-            kept = source.config.get("dtype") or source.config.get("torch_dtype") or "float32"
+            kept: Any = source.config.get("dtype") or source.config.get("torch_dtype") or "float32"
             model = load_base(source, kept, quantization_config=_settings(section), device_map={"": choose_device()})
             context.progress(1, 2, "steps", "writing")
             model.save_pretrained(context.output, max_shard_size=section.shard)

@@ -25,13 +25,13 @@ from camelid_core.template_contract import make_contract
 from camelid_core.tokenization.encoder import Encoder
 
 from camelid_train.config import MergeConfig
-from camelid_train.merge import merge
 from camelid_train.saving.disk_space import removed_on_failure, require
 from camelid_train.saving.model_card import write_card
 from camelid_train.saving.published_prompting import write_prompting
 
 from .config import ExportConfig
 from .exporter import ExportContext, ExportEstimate, ExportResult
+from .merge import merge
 from .registry import exporter_of
 from .weight_files import WeightFiles
 

@@ -142,8 +142,8 @@ def _run_stages(recipe: Recipe, home: Path, stages: Stages) -> None:
     check_weight_files(resolved.base)
 
     # these import torch: missing files are reported before that
+    from camelid_train.export.merge import merge
     from camelid_train.loop.acceleration import without_liger
-    from camelid_train.merge import merge
     from camelid_train.run import train
 
     from .tiny_model import make_tiny_model

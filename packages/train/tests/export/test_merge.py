@@ -12,7 +12,7 @@ from camelid_core.errors import ArtefactError, ModelError, UnknownName
 from camelid_core.jobs.resume_point import resume_step
 from camelid_core.tasks import Interrupted
 from camelid_train.config import MergeConfig
-from camelid_train.merge import merge
+from camelid_train.export.merge import merge
 from camelid_train.run import train
 from peft import PeftModel
 from safetensors.torch import load_file, save_file

@@ -19,15 +19,16 @@ from camelid_core.tasks import TaskContext
 from camelid_core.template_contract import REFERENCE_CONVERSATION, make_contract
 from camelid_core.tokenization.encoder import Encoder
 
-from .config import MergeConfig, byte_count
-from .export.layer_merge import TIED, ReportLayer, merge_by_layer, why_whole
-from .export.weight_files import FLOAT32_BYTES, WeightFiles
-from .methods.registry import method_of
-from .monitoring.stop_rules import raise_if_stop_requested
-from .saving.disk_space import removed_on_failure
-from .saving.model_card import write_card
-from .saving.published_prompting import write_older_rope_keys, write_prompting
-from .sections import read_method
+from camelid_train.config import MergeConfig, byte_count
+from camelid_train.methods.registry import method_of
+from camelid_train.monitoring.stop_rules import raise_if_stop_requested
+from camelid_train.saving.disk_space import removed_on_failure
+from camelid_train.saving.model_card import write_card
+from camelid_train.saving.published_prompting import write_older_rope_keys, write_prompting
+from camelid_train.sections import read_method
+
+from .layer_merge import TIED, ReportLayer, merge_by_layer, why_whole
+from .weight_files import FLOAT32_BYTES, WeightFiles
 
 _TOLERANCE = 1e-3
 
