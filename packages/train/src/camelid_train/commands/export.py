@@ -13,7 +13,7 @@ from camelid_core.errors import UsageError
 from camelid_core.plugins import load_host
 
 from camelid_train.export.config import ExportConfig
-from camelid_train.export.registry import exporter_of, exporters
+from camelid_train.export.exporter import exporter_of, exporters
 
 from .export_help import ExportHelp
 

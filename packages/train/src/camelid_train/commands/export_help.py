@@ -12,7 +12,7 @@ from camelid_core.config import Config
 from camelid_core.config_help import allowed, default_of, text_of
 from typer.core import TyperCommand
 
-from camelid_train.export.registry import exporters
+from camelid_train.export.exporter import exporters
 
 
 class ExportHelp(TyperCommand):

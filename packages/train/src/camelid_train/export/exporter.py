@@ -1,7 +1,7 @@
 """`Exporter`: the interface of what writes a model in another format; `ExportSection` in the configuration chooses one.
 
 An exporter is one file: an `ExportSection` with its settings, an `Exporter` that reads it, one instance of that.
-Knows the contract between an exporter and the task. Imports no torch.
+Knows the contract between an exporter and the task, and the registry that the hook fills. Imports no torch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from camelid_core.artefacts import ArtefactKind, TemplateContract
+from camelid_core.plugins import load_host
+from camelid_core.registry import Registry
 
 from camelid_train.sections import ExportSection
 
@@ -101,3 +103,12 @@ class Exporter(ABC, Generic[SectionT]):
     def suffix(self, section: SectionT) -> str:
         """What is added to the source's name for the result's: `q4_k_m`."""
         return self.name
+
+
+def exporters() -> Registry[Exporter[Any]]:
+    """Every installed exporter by name."""
+    return load_host().registry("camelid_exporters")
+
+
+def exporter_of(section: ExportSection) -> Exporter[Any]:
+    return exporters()[section.type]

@@ -30,9 +30,8 @@ from camelid_train.saving.model_card import write_card
 from camelid_train.saving.published_prompting import write_prompting
 
 from .config import ExportConfig
-from .exporter import ExportContext, ExportEstimate, ExportResult
+from .exporter import ExportContext, ExportEstimate, ExportResult, exporter_of
 from .merge import merge
-from .registry import exporter_of
 from .weight_files import WeightFiles
 
 _MERGED = "merged"
