@@ -7,7 +7,7 @@ from collections import namedtuple
 
 import pytest
 from camelid_core.errors import ModelError, UsageError
-from camelid_train.config import MergeConfig
+from camelid_train.export.merge_config import MergeConfig
 from camelid_ui.services import merge as merging
 from camelid_ui.services.models import parameters
 

@@ -189,6 +189,24 @@ def adapter_on(model: Any, resolved: ResolvedModel) -> Any:
         return adapted
 
 
+def add_adapter(adapted: Any, resolved: ResolvedModel, label: str) -> None:
+    """Put a further adapter beside the one on `adapted`, where PEFT calls it `label`; `check_adapter` was called.
+
+    Raises:
+        ModelError: it does not fit.
+    """
+    directory = resolved.adapter_dir
+    assert directory is not None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)  # refused below, by name
+        try:
+            adapted.load_adapter(str(directory), label)
+        except (ValueError, TypeError, RuntimeError, KeyError) as error:
+            first = " ".join(str(error).strip().splitlines()[:2])[:500]
+            raise ModelError(f"adapter {resolved.name!r} does not fit {str(resolved.base)!r}: {first}") from error
+        check_adapter_fits(adapted, directory, resolved.name, repr(str(resolved.base)), label)
+
+
 def check_adapter_fits(adapted: Any, directory: Path, name: str, base: str, label: str = "default") -> None:
     """Raise ModelError where a tensor of the adapter is missing from its file, which peft leaves as it was made, or one
     in the file has no place in the model, which peft leaves out. Tables of embeddings beside the adapter are in order.

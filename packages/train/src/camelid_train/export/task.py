@@ -15,6 +15,7 @@ from typing import Any
 
 from camelid_core.artefacts import BaseModelEntry, Licences, Manifest, write_manifest
 from camelid_core.errors import ModelError
+from camelid_core.integrity import fingerprint
 from camelid_core.models.devices import available_memory
 from camelid_core.models.loading import check_weight_files, load_tokenizer
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
@@ -24,7 +25,7 @@ from camelid_core.tasks import TaskContext
 from camelid_core.template_contract import make_contract
 from camelid_core.tokenization.encoder import Encoder
 
-from camelid_train.config import MergeConfig
+from camelid_train.export.merge_config import MergeConfig
 from camelid_train.saving.disk_space import removed_on_failure, require
 from camelid_train.saving.model_card import write_card
 from camelid_train.saving.published_prompting import write_prompting
@@ -61,7 +62,9 @@ def export(config: ExportConfig, context: TaskContext) -> Mapping[str, Any]:
         result = exporter.export(whole, config.to, work)
         if exporter.prompting:
             write_prompting(context.output, whole.base, whole.config, encoder, contract.jinja)
-        manifest = _manifest(config, whole, contract, result)
+        origin = {"name": source.name, "path": str(source.adapter_dir or source.base)}
+        origin["fingerprint"] = fingerprint(whole.base)
+        manifest = _manifest(config, whole, contract, result, origin)
         write_card(context.output, manifest, host)
         written = write_manifest(context.output, manifest)
     size = sum(entry.size for entry in written.manifest.files.values())
@@ -151,12 +154,14 @@ def _size_of_weights(source: ResolvedModel) -> int:
     return WeightFiles(source.base).size
 
 
-def _manifest(config: ExportConfig, whole: ResolvedModel, contract: Any, result: ExportResult) -> Manifest:
+def _manifest(
+    config: ExportConfig, whole: ResolvedModel, contract: Any, result: ExportResult, origin: Mapping[str, str]
+) -> Manifest:
     """The source's manifest, told what was made of it. A model without one is its own base."""
     kind = exporter_of(config.to).kind
     base = BaseModelEntry(id=whole.base_id, path=str(whole.base), model_type=str(whole.config.get("model_type", "")))
     source = whole.manifest or Manifest(kind=kind, base=base, licences=Licences.of(whole.licence, (), whole.generator))
-    parameters = {**config.to.model_dump(mode="json"), **result.parameters}
+    parameters = {**config.to.model_dump(mode="json"), **result.parameters, "source": origin}
     update = {
         "kind": kind,
         "template": contract,

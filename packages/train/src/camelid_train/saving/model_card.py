@@ -97,6 +97,10 @@ def _settings(manifest: Manifest) -> Iterator[str]:
         for name, value in (manifest.parameters.get(section) or {}).items():
             if value not in (None, "", [], {}) and name != "output":
                 yield _line(f"{section}.{name}", value)
+    merged = manifest.parameters.get("merge") or {}
+    if merged.get("others"):
+        names = ", ".join(map(_shown, [merged["adapter"], *merged["others"]]))
+        yield f"adapters merged together: {names}; combined by {merged['combine']}"
 
 
 def _line(name: str, value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 from camelid_core.errors import CamelidError
-from camelid_train.config import MergeConfig
+from camelid_train.export.merge_config import MergeConfig
 
 from camelid_ui.config_form import ConfigForm
 from camelid_ui.field_values import InvalidFields
