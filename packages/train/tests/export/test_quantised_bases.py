@@ -116,7 +116,7 @@ def test_it_is_merged_onto_the_model_that_the_base_was_made_from(attempt, base, 
     entry = BaseModelEntry(id="mine", path=str(gptq), fingerprint=fingerprint(gptq))
     write_manifest(directory, Manifest(kind="adapter", base=entry))
     run = attempt()
-    merge(MergeConfig(adapter=str(directory), base=str(base()) if found == "given" else ""), run)
+    merge(MergeConfig(adapter=str(directory), base_model=str(base()) if found == "given" else ""), run)
     plain = AutoModelForCausalLM.from_pretrained(base(), dtype=torch.float32).state_dict()
     for name, tensor in expected(plain, base(), directory).items():
         assert torch.allclose(load_file(run.output / "model.safetensors")[name], tensor, atol=1e-5), name
@@ -132,9 +132,9 @@ def test_another_model_than_it_was_made_from_is_refused(attempt, base, on_gptq, 
     save_file(tensors, other / "model.safetensors", {"format": "pt"})
     for number, (options, words) in enumerate(
         (
-            ({"base": str(other)}, r"is not the model that .* was made from: 'model.norm.weight' differs"),
-            ({"base": str(gptq)}, "is no full-precision model"),
-            ({}, 'Name that model with base, or .* weights="as-trained"'),
+            ({"base_model": str(other)}, r"is not the model that .* was made from: 'model.norm.weight' differs"),
+            ({"base_model": str(gptq)}, "is no full-precision model"),
+            ({}, 'Name that model with base_model, or .* weights="as-trained"'),
             ({"weights": "as-trained", "memory": "whole"}, "layer by layer only"),
         ),
         1,

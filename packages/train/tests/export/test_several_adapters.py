@@ -82,7 +82,7 @@ def test_other_ways_are_repeatable_and_touch_what_some_adapter_touches(attempt, 
 
 @given(st.integers(0, 2**31), st.sampled_from(["dare", "dare-ties"]))
 def test_what_dare_drops_depends_on_seed_and_weight_alone(seed, combine):
-    settings = MergeConfig(adapter="a", combine=combine, seed=seed)
+    settings = MergeConfig(adapter="a", combine=combine, dare_seed=seed)
     changes = [torch.linspace(-1, 1, 64).reshape(8, 8) * sign for sign in (1, -1.5)]
     before = torch.get_rng_state()
     one, two = (combined(changes, [1.0, 1.0], settings, "layer.weight") for _ in range(2))

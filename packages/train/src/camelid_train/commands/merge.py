@@ -26,10 +26,10 @@ def merge(
             help="Artefact name or directory of the adapter; of several each may have a weight, chinese:0.5."
         ),
     ],
-    base: Annotated[str, _option("base")] = "",
+    base_model: Annotated[str, _option("base_model")] = "",
     combine: Annotated[str, _option("combine", "sum, ties, dare, dare-ties or magnitude. ")] = "sum",
     density: Annotated[float, _option("density")] = 0.5,
-    seed: Annotated[int, _option("seed")] = 0,
+    dare_seed: Annotated[int, _option("dare_seed")] = 0,
     out: Annotated[str, typer.Option(help="Directory for the merged model; a plain name goes to Camelid's home.")] = "",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     weights: Annotated[str, _option("weights", "plain or as-trained. ")] = "plain",
@@ -39,8 +39,8 @@ def merge(
 ) -> None:
     """Write base + adapters as one plain Transformers model, and check that it answers the same."""
     values = {
-        "adapter": adapters[0], "others": adapters[1:], "base": base, "combine": combine, "density": density,
-        "seed": seed, "output": out, "dtype": dtype, "weights": weights, "memory": memory, "shard": shard,
+        "adapter": adapters[0], "others": adapters[1:], "base_model": base_model, "combine": combine,
+        "density": density, "dare_seed": dare_seed, "output": out, "dtype": dtype, "weights": weights, "memory": memory, "shard": shard,
     }  # fmt: skip
     config = validate(MergeConfig, values, "the options").with_absolute_paths()
     names = [each.name for each in config.adapters]

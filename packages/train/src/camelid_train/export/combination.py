@@ -30,5 +30,5 @@ def combined(changes: Sequence[Any], weights: Sequence[float], config: MergeConf
         "magnitude": merge_utils.magnitude_prune,
     }
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed + zlib.crc32(name.encode()))
+        torch.manual_seed(config.dare_seed + zlib.crc32(name.encode()))
         return functions[config.combine](list(changes), shares, config.density)

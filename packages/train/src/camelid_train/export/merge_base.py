@@ -40,21 +40,21 @@ def with_merge_base(config: MergeConfig, resolved: ResolvedModel, host: Host, co
             weights of this kind cannot be dequantised.
     """
     stored = stored_as(resolved)
-    if config.base:
-        found = resolve_model(config.base, host, gguf=False)
+    if config.base_model:
+        found = resolve_model(config.base_model, host, gguf=False)
     elif not stored:
         return resolved
     elif config.weights == "as-trained":
         if stored not in _DEQUANTISED_HERE:
             raise ModelError(
                 f"the base of {resolved.name!r} is stored as {stored}, which is not dequantised here; "
-                f"those that are: {', '.join(_DEQUANTISED_HERE)}. Name the full-precision model with base."
+                f"those that are: {', '.join(_DEQUANTISED_HERE)}. Name the full-precision model with base_model."
             )
         return resolved
     else:
         found = _original(resolved, stored, host)
     if found.adapter_dir is not None or stored_as(found):
-        raise ModelError(f"{found.name!r} is no full-precision model; base must name one.")
+        raise ModelError(f"{found.name!r} is no full-precision model; base_model must name one.")
     if found.base == resolved.base:
         return resolved
     manifest = resolved.manifest
@@ -92,7 +92,7 @@ def _original(resolved: ResolvedModel, stored: str, host: Host) -> ResolvedModel
     raise ModelError(
         f"the base of {resolved.name!r} is stored quantised ({stored}), and adapters are merged into full-precision "
         f"weights. {' '.join(reasons) or 'No manifest names the model that it was made from.'} Name that model with "
-        'base, or merge into the dequantised weights with weights="as-trained".'
+        'base_model, or merge into the dequantised weights with weights="as-trained".'
     )
 
 
@@ -116,7 +116,7 @@ def _check_origin(quantised: ResolvedModel, plain: ResolvedModel) -> None:
         what = f"{off[0]!r} differs" if off else "they share no tensor"
         raise ModelError(
             f"{plain.name!r} is not the model that {str(quantised.base)!r} was made from: {what}. Name that one with "
-            "base."
+            "base_model."
         )
 
 

@@ -58,9 +58,9 @@ class MergeConfig(Config):
     `combination_type`."""
     density: float = Field(0.5, gt=0, le=1)
     """Density: the share of each adapter's changes that is kept, for every way of combining but sum."""
-    seed: int = 0
+    dare_seed: int = 0
     """Seed: decides which changes dare drops."""
-    base: str = ""
+    base_model: str = ""
     """Base model to merge into; empty takes the one that the adapter was trained on, or where that is stored quantised
     the full-precision model it was made from. Also: `base_model_name_or_path`."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -95,5 +95,5 @@ class MergeConfig(Config):
     def with_absolute_paths(self) -> MergeConfig:
         """With relative paths made absolute."""
         first, *others = (str(replace(each, name=absolute_if_path(each.name))) for each in self.adapters)
-        paths = {name: absolute_if_path(getattr(self, name)) for name in ("base", "output")}
+        paths = {name: absolute_if_path(getattr(self, name)) for name in ("base_model", "output")}
         return self.model_copy(update={**paths, "adapter": first, "others": others})

@@ -74,7 +74,7 @@ class MergeService:
         changed = non_default(config)
         words = ["camelid", "merge", changed.pop("adapter", ""), *changed.pop("others", [])]
         for name, value in changed.items():
-            words += [_OPTIONS.get(name, f"--{name}"), str(value)]
+            words += [_OPTIONS.get(name, f"--{name.replace('_', '-')}"), str(value)]
         return shlex.join(words)
 
     def all(self) -> list[JobView]:
