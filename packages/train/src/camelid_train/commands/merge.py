@@ -40,7 +40,8 @@ def merge(
     """Write base + adapters as one plain Transformers model, and check that it answers the same."""
     values = {
         "adapter": adapters[0], "others": adapters[1:], "base_model": base_model, "combine": combine,
-        "density": density, "dare_seed": dare_seed, "output": out, "dtype": dtype, "weights": weights, "memory": memory, "shard": shard,
+        "density": density, "dare_seed": dare_seed, "output": out, "dtype": dtype, "weights": weights,
+        "memory": memory, "shard": shard,
     }  # fmt: skip
     config = validate(MergeConfig, values, "the options").with_absolute_paths()
     names = [each.name for each in config.adapters]

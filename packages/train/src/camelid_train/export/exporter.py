@@ -7,7 +7,7 @@ Knows the contract between an exporter and the task, and the registry that the h
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -99,6 +99,10 @@ class Exporter(ABC, Generic[SectionT]):
     @abstractmethod
     def load_line(self, path: str, section: SectionT) -> str:
         """The line to type, or to write in Python, that loads the result at `path`."""
+
+    def choices(self) -> Sequence[SectionT]:
+        """What a page offers of this format, each by its `suffix`."""
+        return [self.config()]
 
     def suffix(self, section: SectionT) -> str:
         """What is added to the source's name for the result's: `q4_k_m`."""
