@@ -1,0 +1,19 @@
+"""What this plugin gives to Camelid: an exporter to GGUF. llama.cpp and torch are loaded when one runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from camelid_core import hookimpl
+
+if TYPE_CHECKING:
+    from camelid_train.export.exporter import Exporter
+
+CAMELID_API = 1
+
+
+@hookimpl
+def camelid_exporters() -> list[Exporter[Any]]:
+    from .exporter import GGUF
+
+    return [GGUF]

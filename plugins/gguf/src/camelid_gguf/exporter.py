@@ -1,0 +1,126 @@
+"""Exporting to GGUF: the file, and the tokenizer and template beside it.
+
+Knows the order of the work and what people are told. Knows no format.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from camelid_core.errors import ModelError
+from camelid_core.models.resolved_model import ResolvedModel
+from camelid_train.config import byte_count, plain_name
+from camelid_train.export.exporter import ExportContext, Exporter, ExportEstimate, ExportResult
+
+from .metadata import description
+from .mixtures import MIXTURES
+from .model_file import ModelFile, plan
+from .section import GgufSection
+from .vocabulary import BYTES_IN_TOKENS, vocabulary_of
+
+_FLOAT32_BYTES = 4
+_TOKEN_BYTES = 16
+"""A token's length, type, and score or share of the merges' lengths."""
+
+
+class GgufExporter(Exporter[GgufSection]):
+    name = "gguf"
+    help = "One file for llama.cpp and the programs made with it."
+    config = GgufSection
+    kind = "gguf"
+
+    def estimate(self, source: ResolvedModel, section: GgufSection) -> ExportEstimate:
+        try:
+            file = _plan(source, section)
+        except ModelError as error:
+            return ExportEstimate(size=0, memory=0, refusal=str(error))
+        memory = 3 * _FLOAT32_BYTES * file.largest
+        if section.calibration:
+            memory += _FLOAT32_BYTES * sum(_numbers(file))
+        return ExportEstimate(size=file.size + _vocabulary_bytes(source.base), memory=memory)
+
+    def export(self, source: ResolvedModel, section: GgufSection, context: ExportContext) -> ExportResult:
+        file = _plan(source, section)
+        about = _description(source, section, file, context)
+        if file.fallbacks:
+            context.task.emit("log", text=_fallback_note(file))
+        name = f"{plain_name(Path(source.name).name, 'model')}-{section.quantization}.gguf".lower()
+        file.write(
+            context.output / name,
+            about,
+            byte_count(section.split) if section.split else 0,
+            report=lambda done, tensor: context.progress(done, file.size, "bytes", tensor or "done"),
+        )
+        return ExportResult()
+
+    def load_line(self, path: str, section: GgufSection) -> str:
+        file = next(
+            iter(sorted(Path(path).glob("*.gguf"))), Path(path) / "*.gguf"
+        )  # a model in parts is named by its first
+        return f"camelid chat {path}    # or: llama-cli -m {file}"
+
+    def suffix(self, section: GgufSection) -> str:
+        return section.quantization
+
+
+def _plan(source: ResolvedModel, section: GgufSection) -> ModelFile:
+    if MIXTURES[section.quantization].needs_importances and not section.weighted:
+        raise ModelError(
+            f"{section.quantization} is garbage without an importance matrix; give calibration or imatrix."
+        )
+    return plan(source, section.quantization, section.weighted)
+
+
+def _description(
+    source: ResolvedModel, section: GgufSection, file: ModelFile, context: ExportContext
+) -> dict[str, Any]:
+    """The metadata beside the model's own settings; what llama.cpp cannot be told is said."""
+    from .pre_tokenizers import different, pre_tokenizer_of
+
+    tokenizer, scratch = context.encoder.tokenizer, context.output / ".vocabulary.gguf"
+    vocabulary = vocabulary_of(tokenizer, file.layout.vocabulary, context.encoder.stop_ids)
+    pre = pre_tokenizer_of(tokenizer, vocabulary, scratch)
+    notes = list(vocabulary.notes)
+    if vocabulary.kind != BYTES_IN_TOKENS and (texts := different(tokenizer, vocabulary, pre, scratch)):
+        notes.append(
+            f"llama.cpp cuts {len(texts)} of the check texts otherwise than its tokenizer, such as {texts[0]!r}; "
+            "Camelid uses the tokenizer.json beside the file."
+        )
+    for note in notes:
+        context.task.emit("log", text=note)
+    name = Path(source.name).name
+    return description(name, source.licence, section.quantization, vocabulary, pre, context.contract.jinja)
+
+
+def _fallback_note(file: ModelFile) -> str:
+    names = file.fallbacks
+    kinds = sorted({file.entries[name].number_format for name in names})
+    return (
+        f"{len(names):,} of {len(file.entries):,} tensors have rows that do not divide into blocks of the format "
+        f"{MIXTURES[file.mixture].most}; they are stored as {', '.join(kinds)}, as llama.cpp does."
+    )
+
+
+def _numbers(file: ModelFile) -> list[int]:
+    counts = []
+    for entry in file.entries.values():
+        count = 1
+        for each in entry.shape:
+            count *= each
+        counts.append(count)
+    return counts
+
+
+def _vocabulary_bytes(directory: Path) -> int:
+    """About what the vocabulary takes: its tokens and merges, each with its length."""
+    path = directory / "tokenizer.json"
+    model = json.loads(path.read_text(encoding="utf-8")).get("model", {}) if path.is_file() else {}
+    words = model.get("vocab") or {}
+    merges = model.get("merges") or ()
+    texts = sum(len(word.encode()) + _TOKEN_BYTES for word in words)
+    return texts + sum(8 + sum(len(part.encode()) for part in merge) + 1 for merge in merges)
+
+
+GGUF = GgufExporter()
