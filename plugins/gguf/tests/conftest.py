@@ -62,8 +62,8 @@ def attempt(home: Path) -> Iterator[Callable[..., Attempt]]:
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """`model(name, **sizes)`: the directory of a tiny random model, made once. All its numbers are drawn, those of norms
-    and biases too, and none is more than float16 holds."""
+    """`model(name, **sizes)`: the directory of a tiny random model, made once. All its numbers are drawn, those of
+    norms and biases too, and float16 holds them exactly."""
     root = tmp_path_factory.mktemp("models")
 
     @cache

@@ -56,9 +56,8 @@ class GgufExporter(Exporter[GgufSection]):
         return ExportResult()
 
     def load_line(self, path: str, section: GgufSection) -> str:
-        file = next(
-            iter(sorted(Path(path).glob("*.gguf"))), Path(path) / "*.gguf"
-        )  # a model in parts is named by its first
+        files = sorted(Path(path).glob("*.gguf"))  # a model in several parts is named by its first
+        file = files[0] if files else Path(path) / "*.gguf"
         return f"camelid chat {path}    # or: llama-cli -m {file}"
 
     def suffix(self, section: GgufSection) -> str:
