@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def attempt(home: Path) -> Iterator[Callable[..., Attempt]]:
-    yield from attempts(home)
+def attempt(home: Path) -> Iterator[Callable[[], Attempt]]:
+    """Every call gives an attempt at another job."""
+    numbers = count(1)
+    for make in attempts(home):
+        yield lambda: make(job=next(numbers))
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.errors import ModelError
+from camelid_core.models.gguf import IMATRIX_SUFFIX
+from camelid_core.models.loading import load_base
 from camelid_core.models.resolved_model import ResolvedModel
 from camelid_train.config import byte_count, plain_name
 from camelid_train.export.exporter import ExportContext, Exporter, ExportEstimate, ExportResult
 
+from .importances import ImportanceMatrix
 from .metadata import description
 from .mixtures import MIXTURES
 from .model_file import ModelFile, plan
@@ -44,16 +47,18 @@ class GgufExporter(Exporter[GgufSection]):
     def export(self, source: ResolvedModel, section: GgufSection, context: ExportContext) -> ExportResult:
         file = _plan(source, section)
         about = _description(source, section, file, context)
+        stem = plain_name(Path(source.name).name, "model").lower()
+        matrix, parameters = _importances(source, section, file, context, stem)
         if file.fallbacks:
             context.task.emit("log", text=_fallback_note(file))
-        name = f"{plain_name(Path(source.name).name, 'model')}-{section.quantization}.gguf".lower()
         file.write(
-            context.output / name,
-            about,
+            context.output / f"{stem}-{section.quantization}.gguf",
+            about | (matrix.metadata(parameters["imatrix_file"]) if matrix else {}),
             byte_count(section.split) if section.split else 0,
+            matrix.importances if matrix else None,
             report=lambda done, tensor: context.progress(done, file.size, "bytes", tensor or "done"),
         )
-        return ExportResult()
+        return ExportResult(parameters=parameters)
 
     def load_line(self, path: str, section: GgufSection) -> str:
         files = sorted(Path(path).glob("*.gguf"))  # a model in several parts is named by its first
@@ -91,6 +96,35 @@ def _description(
         context.task.emit("log", text=note)
     name = Path(source.name).name
     return description(name, source.licence, section.quantization, vocabulary, pre, context.contract.jinja)
+
+
+def _importances(
+    source: ResolvedModel, section: GgufSection, file: ModelFile, context: ExportContext, stem: str
+) -> tuple[ImportanceMatrix | None, dict[str, Any]]:
+    """The importance matrix, read or computed, and what the manifest keeps of it. One that was computed is written
+    beside the model."""
+    from . import importances
+    from .calibration import MAX_TOKENS, calibration
+
+    if section.imatrix:
+        path = Path(section.imatrix)
+        matrix = importances.read(path, file.weighted)
+        if missing := len(file.weighted) - len(matrix.sums):
+            context.task.emit("log", text=f"{path.name!r} has nothing on {missing:,} tensors; their columns are alike.")
+        return matrix, {"imatrix_file": path.name}
+    if not section.calibration:
+        return None, {}
+    rows = calibration(section.calibration, section.calibration_rows, source, context.encoder, context.host)
+    matrix = importances.computed(
+        load_base(source),
+        {planned.source.removesuffix(".weight"): name for name, planned in file.weighted.items()},
+        rows.rows,
+        rows.sources,
+        lambda done: context.progress(done, len(rows.rows), "rows", "importance matrix"),
+    )
+    name = f"{stem}-{IMATRIX_SUFFIX}"
+    matrix.write(context.output / name, file.architecture, MAX_TOKENS)
+    return matrix, {"imatrix_file": name, "calibration_data": dict(rows.account)}
 
 
 def _fallback_note(file: ModelFile) -> str:

@@ -18,7 +18,7 @@ from .families import Family
 from .mixtures import Sizes
 from .rope_settings import rope_tensors
 
-_HEAD, _EMBEDDINGS = "output.weight", "token_embd.weight"
+HEAD, EMBEDDINGS = "output.weight", "token_embd.weight"
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,15 @@ class Layout:
                 self._plan(name)
         for name, values in rope_tensors(config, family).items():
             self.tensors[name] = Planned((len(values),), partial(_tensor, values))
-        if family.head and _HEAD not in self.tensors:
-            self.tensors[_HEAD] = self.tensors[_EMBEDDINGS]
-        if _EMBEDDINGS not in self.tensors:
+        if family.head and HEAD not in self.tensors:
+            self.tensors[HEAD] = self.tensors[EMBEDDINGS]
+        if EMBEDDINGS not in self.tensors:
             raise ModelError("its weight files hold no embedding table.")
 
     @property
     def vocabulary(self) -> int:
         """Rows of the embedding table."""
-        return self.tensors[_EMBEDDINGS].shape[0]
+        return self.tensors[EMBEDDINGS].shape[0]
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -93,7 +93,7 @@ class Layout:
         target = self.target(source)
         if not target:
             raise ModelError(f"its tensor {source!r} has no place in llama.cpp's {self._family.architecture!r}.")
-        if target == _HEAD and self._tied and is_table(source):
+        if target == HEAD and self._tied and is_table(source):
             return  # Transformers reads the embeddings in its place, and so does llama.cpp
         shape = self._files.shape(source)
         self.tensors[target] = Planned(shape, partial(self._read, source, target), source)

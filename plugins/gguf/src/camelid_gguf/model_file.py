@@ -18,7 +18,7 @@ from camelid_train.export.weight_files import WeightFiles
 from . import metadata
 from .ggml import stored
 from .gguf_file import Entry, FileWriter
-from .layout import Layout
+from .layout import EMBEDDINGS, HEAD, Layout, Planned
 from .mixtures import MIXTURES, formats, in_order
 from .number_formats import PLAIN, blocks
 
@@ -46,6 +46,16 @@ class ModelFile:
     def largest(self) -> int:
         """Numbers of the largest tensor."""
         return max(_count(entry.shape) for entry in self.entries.values())
+
+    @property
+    def weighted(self) -> dict[str, Planned]:
+        """The tensors whose columns an importance matrix weighs: all matrices but embeddings and head."""
+        tables = (EMBEDDINGS, HEAD)
+        return {
+            name: planned
+            for name, planned in self.layout.tensors.items()
+            if len(planned.shape) > 1 and name not in tables and planned.source
+        }
 
     @property
     def fallbacks(self) -> list[str]:
