@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,11 @@ def attempt(home: Path) -> Iterator[Callable[[], Attempt]]:
     """Every call gives an attempt at another job."""
     numbers = count(1)
     for make in attempts(home):
-        yield lambda: make(job=next(numbers))
+        yield partial(_next, make, numbers)
+
+
+def _next(make: Callable[..., Attempt], numbers: Iterator[int]) -> Attempt:
+    return make(job=next(numbers))
 
 
 @pytest.fixture(scope="session")

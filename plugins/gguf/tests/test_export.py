@@ -35,7 +35,7 @@ def config_of(source, **settings) -> ExportConfig:
 def exported(run, source, **settings):
     """The file, and the estimate that was made of it."""
     config = config_of(source, **settings)
-    estimate = task.check(config, task.export_source(config.source, load_host()), run.directory)
+    estimate = task.check(config, task.export_source(config, load_host()), run.directory)
     task.export(config, run)
     files = [path for path in sorted(run.output.glob("*.gguf")) if not path.name.endswith("imatrix.gguf")]
     return files[0], estimate
@@ -169,9 +169,8 @@ def test_a_matrix_of_another_model_or_kind_is_refused(attempt, model, rows, tmp_
     file, _ = exported(run, model(**WIDE), quantization="q8_0", calibration=[str(rows)], calibration_rows=4)
     kept = next(run.output.glob("*imatrix.gguf"))
     foreign = tmp_path / "foreign-imatrix.gguf"
-    ImportanceMatrix({"blk.0.ssm_in.weight": torch.ones(64)}, {"blk.0.ssm_in.weight": 1}, [], 1).write(
-        foreign, "mamba", 8
-    )
+    name = "blk.0.ssm_in.weight"
+    ImportanceMatrix({name: torch.ones(64)}, {name: 1}, [], 1).write(foreign, "mamba", 8)
     (tmp_path / "old.dat").write_bytes(b"\1\0\0\0" * 20)
     for path, source, words in (
         (kept, model(), "has 256 columns for 'blk.0.attn_k.weight', and the model 64"),
@@ -220,3 +219,30 @@ def test_a_file_is_not_exported_again(attempt, model):
     exported(run, model())
     with pytest.raises(CamelidError, match="GGUF file"):
         task.export(config_of(run.output), attempt())
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "gemma2"])
+def test_a_file_comes_back_as_a_plain_model(attempt, model, name, transformers_logits):
+    file, _ = exported(attempt(), model(name), quantization="f16")
+    back = attempt()
+    config = validate(ExportConfig, {"source": str(file), "to": {"type": "transformers", "dtype": "float32"}}, "it")
+    estimate = task.check(config, task.export_source(config, load_host()), back.directory)
+    task.export(config, back)
+    manifest = verify_directory(back.output).manifest
+    assert manifest.kind == "model"
+    size = sum(path.stat().st_size for path in back.output.glob("*.safetensors"))
+    assert size == pytest.approx(estimate.size, rel=0.02)
+    assert "quantization_config" not in json.loads((back.output / "config.json").read_text())
+    off = transformers_logits(back.output, IDS) - transformers_logits(model(name), IDS)
+    assert float(off.abs().max()) < 1e-2
+    assert (
+        resolve_model(str(back.output), load_host()).template == resolve_model(str(model(name)), load_host()).template
+    )
+
+
+def test_only_a_file_comes_back(attempt, model):
+    with pytest.raises(ModelError, match="is no GGUF file; 'transformers' is made of those"):
+        task.export(validate(ExportConfig, {"source": str(model()), "to": {"type": "transformers"}}, "it"), attempt())
+    parts, _ = exported(attempt(), model(**WIDE), quantization="q8_0", split="500KB")
+    with pytest.raises(ModelError, match="it is in several parts"):
+        task.export(validate(ExportConfig, {"source": str(parts), "to": {"type": "transformers"}}, "it"), attempt())

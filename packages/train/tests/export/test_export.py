@@ -30,7 +30,7 @@ def config_of(source, **settings) -> ExportConfig:
 def test_bitsandbytes_is_loaded_by_transformers_alone_and_prompted_as_before(attempt, base, quantization, settings):
     run = attempt()
     config = config_of(base(), quantization=quantization, **settings)
-    estimate = task.check(config, task.export_source(config.source, load_host()), run.directory)
+    estimate = task.check(config, task.export_source(config, load_host()), run.directory)
     summary = task.export(config, run)
     assert verify_directory(run.output).manifest.parameters["export"]["quantization"] == quantization
     stored = sum(path.stat().st_size for path in run.output.glob("*.safetensors"))

@@ -1,4 +1,7 @@
-"""What this plugin gives to Camelid: an exporter to GGUF. llama.cpp and torch are loaded when one runs."""
+"""What this plugin gives to Camelid: exports to GGUF, of adapters too, and back to Transformers.
+
+llama.cpp and torch are loaded when one runs.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ CAMELID_API = 1
 
 @hookimpl
 def camelid_exporters() -> list[Exporter[Any]]:
+    from .adapter_exporter import GGUF_LORA
+    from .dequantised import TRANSFORMERS
     from .exporter import GGUF
 
-    return [GGUF]
+    return [GGUF, GGUF_LORA, TRANSFORMERS]

@@ -100,3 +100,10 @@ def description(name: str, licence: str, mixture: str, vocabulary: Vocabulary, p
     found |= {"general.file_type": MIXTURES[mixture].number, "general.quantization_version": QUANTIZATION_VERSION}
     found |= vocabulary.metadata(pre)
     return found | ({"tokenizer.chat_template": jinja} if jinja else {})
+
+
+def adapter_description(name: str, licence: str, alpha: float) -> dict[str, Any]:
+    """Key → value of what the file of an adapter says of itself."""
+    found: dict[str, Any] = {"general.type": "adapter", "adapter.type": "lora", "adapter.lora.alpha": alpha}
+    found |= {"general.name": name, "general.quantization_version": QUANTIZATION_VERSION}
+    return found | ({"general.license": licence} if licence and licence != UNKNOWN else {})

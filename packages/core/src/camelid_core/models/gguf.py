@@ -23,6 +23,7 @@ IMATRIX_SUFFIX = "imatrix.gguf"
 """How the names of files end that hold an importance matrix, and no model."""
 _FIRST_PART = re.compile(r"-00001-of-(\d{5})\.gguf$")
 _LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
+_NO_MODELS = {"adapter": "a LoRA adapter", "imatrix": "an importance matrix", "mmproj": "the eyes of a model"}
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 _MAX_ENTRIES, _MAX_TENSORS, _MAX_ARRAY_LENGTH = 10_000, 200_000, 2_000_000
@@ -49,6 +50,8 @@ def gguf_metadata(path: Path) -> dict[str, Any]:
         ModelError: unreadable, cut short, no GGUF file, or one without a model.
     """
     found = gguf_values(path)
+    if (kind := found.get("general.type")) in _NO_MODELS:
+        raise ModelError(f"{str(path)!r} is a GGUF file with {_NO_MODELS[kind]}; it holds no language model.")
     if not isinstance(found.get("general.architecture"), str):
         raise ModelError(f"{str(path)!r} is a GGUF file that names no architecture; it holds no language model.")
     return found
