@@ -221,23 +221,29 @@ def test_a_file_is_not_exported_again(attempt, model):
         task.export(config_of(run.output), attempt())
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "gemma2"])
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"])
 def test_a_file_comes_back_as_a_plain_model(attempt, model, name, transformers_logits):
     file, _ = exported(attempt(), model(name), quantization="f16")
     back = attempt()
-    config = validate(ExportConfig, {"source": str(file), "to": {"type": "transformers", "dtype": "float32"}}, "it")
+    section = {"type": "transformers", "dtype": "float32"}
+    config = validate(ExportConfig, {"source": str(file.parent), "to": section}, "it")
     estimate = task.check(config, task.export_source(config, load_host()), back.directory)
     task.export(config, back)
-    manifest = verify_directory(back.output).manifest
-    assert manifest.kind == "model"
+    assert verify_directory(back.output).manifest.kind == "model"
     size = sum(path.stat().st_size for path in back.output.glob("*.safetensors"))
     assert size == pytest.approx(estimate.size, rel=0.02)
     assert "quantization_config" not in json.loads((back.output / "config.json").read_text())
     off = transformers_logits(back.output, IDS) - transformers_logits(model(name), IDS)
     assert float(off.abs().max()) < 1e-2
-    assert (
-        resolve_model(str(back.output), load_host()).template == resolve_model(str(model(name)), load_host()).template
-    )
+    templates = [resolve_model(str(path), load_host()).template for path in (back.output, model(name))]
+    assert templates[0] == templates[1]
+
+
+def test_what_transformers_reads_otherwise_is_refused(attempt, model):
+    """It reads no scaling of rotary positions."""
+    file, _ = exported(attempt(), model("yarn rope"), quantization="f16")
+    with pytest.raises(ModelError, match=r"scaled rotary positions \(llama.rope.scaling"):
+        task.export(validate(ExportConfig, {"source": str(file), "to": {"type": "transformers"}}, "it"), attempt())
 
 
 def test_only_a_file_comes_back(attempt, model):

@@ -5,6 +5,7 @@ What quantisation took does not come back. Knows which file Transformers reads, 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,8 @@ from camelid_core.models.resolved_model import ResolvedModel
 from camelid_train.config import ShardSize
 from camelid_train.export.exporter import ExportContext, Exporter, ExportEstimate, ExportResult
 from camelid_train.sections import ExportSection
+
+from .metadata import corrections, family_of, settings
 
 _FLOAT32_BYTES = 4
 
@@ -69,17 +72,48 @@ def _load(source: ResolvedModel, dtype: str) -> Any:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    file = {"gguf_file": source.base.name, "local_files_only": True}
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        model, found = AutoModelForCausalLM.from_pretrained(
             source.base.parent,
-            gguf_file=source.base.name,
-            local_files_only=True,
+            config=_config(source.base),
             quantization_config=GgufConfig(dequantize=True),
             dtype=getattr(torch, dtype),
+            output_loading_info=True,
+            **file,
         )
     except (ValueError, KeyError, RuntimeError, NotImplementedError, OSError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"Transformers cannot read {str(source.base)!r}: {reason}") from error
+    if wrong := sorted({*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])}):
+        raise ModelError(
+            f"Transformers reads {wrong[0]!r} of {str(source.base)!r} as missing or of another shape "
+            f"({len(wrong):,} such tensors); they would be random numbers."
+        )
+    return model
+
+
+def _config(file: Path) -> Any:
+    """The configuration that Transformers reads from the file, with what it leaves out put in from the file.
+
+    Raises:
+        ModelError: a family that is not known here, or a setting that Transformers reads otherwise.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+    values = gguf_metadata(file)
+    for key, value in corrections(config.to_dict(), values).items():
+        setattr(config, key, value)
+    complete = config.to_dict()
+    read = settings(complete, family_of(complete))
+    for key, value in read.items():
+        there = values.get(key, value)
+        if there != value and (isinstance(value, str) or not math.isclose(there, value, rel_tol=1e-5)):
+            raise ModelError(f"Transformers reads {key!r} of {str(file)!r} as {value!r}, and the file says {there!r}.")
+    if scaled := [key for key in values if ".rope.scaling." in key and key not in read]:
+        raise ModelError(f"{str(file)!r} has scaled rotary positions ({scaled[0]}), which Transformers does not read.")
+    return config
 
 
 TRANSFORMERS = TransformersExporter()

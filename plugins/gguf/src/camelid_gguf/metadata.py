@@ -73,6 +73,22 @@ def settings(config: Mapping[str, Any], family: Family) -> dict[str, Any]:
     return {f"{family.architecture}.{key}": value for key, value in found.items()}
 
 
+def corrections(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file's metadata says of a configuration's settings, by the configuration's key, where it is otherwise."""
+    family = FAMILIES.get(str(config.get("model_type", "")))
+    if family is None:
+        return {}
+    found: dict[str, Any] = {}
+    for key, names in family.settings.items():
+        value = values.get(f"{family.architecture}.{key}")
+        if value is not None and config.get(names[0]) != value:
+            found[names[0]] = value
+    if _attention_scale(config) is not None:
+        complete = {**config, **found}
+        found["query_pre_attn_scalar"] = _known_scales(complete)[0]
+    return found
+
+
 _PHI3 = ("phi-3", "phi3")
 _PHI3_TOKENS = ("</s>", "<unk>", "<s>", "<|endoftext|>")
 
