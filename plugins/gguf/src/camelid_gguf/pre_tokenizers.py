@@ -70,9 +70,9 @@ def different(
 ) -> list[str]:
     """The check texts that llama.cpp cuts otherwise than the tokenizer, under that pre-tokenizer."""
     expected = expected or [_ids(tokenizer, text) for text in CHECK_TEXTS]
-    _write(vocabulary, name, scratch)
+    write_vocabulary(vocabulary, name, scratch)
     try:
-        with _LoadedVocabulary(scratch) as loaded:
+        with LoadedVocabulary(scratch) as loaded:
             return [text for text, ids in zip(CHECK_TEXTS, expected, strict=True) if loaded.ids(text) != list(ids)]
     finally:
         scratch.unlink(missing_ok=True)
@@ -100,7 +100,8 @@ _TINY = {
 """The smallest model that llama.cpp loads, so that it reads the vocabulary."""
 
 
-def _write(vocabulary: Vocabulary, name: str, file: Path) -> None:
+def write_vocabulary(vocabulary: Vocabulary, name: str, file: Path) -> None:
+    """A file with the vocabulary and the smallest model."""
     import numpy as np
 
     vector, square = np.zeros(_WIDTH, np.float32), np.zeros((_WIDTH, _WIDTH), np.float32)
@@ -113,13 +114,13 @@ def _write(vocabulary: Vocabulary, name: str, file: Path) -> None:
     write_file(file, "llama", metadata, tensors)
 
 
-class _LoadedVocabulary:
+class LoadedVocabulary:
     """llama.cpp's own tokenizer of a file."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
-    def __enter__(self) -> _LoadedVocabulary:
+    def __enter__(self) -> LoadedVocabulary:
         library = c_api.library()
         c_api.errors.clear()
         self._library = library
