@@ -6,7 +6,7 @@ import pytest
 import torch
 from camelid_core.errors import ModelError
 from camelid_gguf.families import FAMILIES
-from camelid_gguf.metadata import family_of
+from camelid_gguf.metadata import family_of, notes
 from camelid_gguf.testing import write_gguf
 from camelid_llamacpp import model as engine
 
@@ -62,3 +62,10 @@ def test_phi_3_turns_by_the_factors_of_its_context(
 def test_what_llamacpp_would_compute_otherwise_is_refused(values, words):
     with pytest.raises(ModelError, match=words):
         family_of(values)
+
+
+def test_a_window_that_llamacpp_does_not_compute_is_said():
+    config = {"model_type": "mistral", "sliding_window": 4096, "max_position_embeddings": 32768}
+    assert "the last 4,096 tokens" in next(notes(config, FAMILIES["mistral"]))
+    assert list(notes(config | {"max_position_embeddings": 4096}, FAMILIES["mistral"])) == []
+    assert list(notes(config, FAMILIES["gemma2"])) == []

@@ -16,8 +16,8 @@ from camelid_core.models.resolved_model import ResolvedModel
 from camelid_train.config import byte_count, plain_name
 from camelid_train.export.exporter import ExportContext, Exporter, ExportEstimate, ExportResult
 
+from . import importances, metadata
 from .importances import ImportanceMatrix
-from .metadata import description
 from .mixtures import MIXTURES
 from .model_file import ModelFile, plan
 from .section import GgufSection
@@ -86,7 +86,7 @@ def _description(
     tokenizer, scratch = context.encoder.tokenizer, context.output / ".vocabulary.gguf"
     vocabulary = vocabulary_of(tokenizer, file.layout.vocabulary, context.encoder.stop_ids)
     pre = pre_tokenizer_of(tokenizer, vocabulary, scratch)
-    notes = list(vocabulary.notes)
+    notes = [*metadata.notes(file.config, metadata.family_of(file.config)), *vocabulary.notes]
     if vocabulary.kind != BYTES_IN_TOKENS and (texts := different(tokenizer, vocabulary, pre, scratch)):
         notes.append(
             f"llama.cpp cuts {len(texts)} of the check texts otherwise than its tokenizer, such as {texts[0]!r}; "
@@ -95,7 +95,7 @@ def _description(
     for note in notes:
         context.task.emit("log", text=note)
     name = Path(source.name).name
-    return description(name, source.licence, section.quantization, vocabulary, pre, context.contract.jinja)
+    return metadata.description(name, source.licence, section.quantization, vocabulary, pre, context.contract.jinja)
 
 
 def _importances(
@@ -103,7 +103,6 @@ def _importances(
 ) -> tuple[ImportanceMatrix | None, dict[str, Any]]:
     """The importance matrix, read or computed, and what the manifest keeps of it. One that was computed is written
     beside the model."""
-    from . import importances
     from .calibration import MAX_TOKENS, calibration
 
     if section.imatrix:

@@ -73,6 +73,16 @@ def settings(config: Mapping[str, Any], family: Family) -> dict[str, Any]:
     return {f"{family.architecture}.{key}": value for key, value in found.items()}
 
 
+def notes(config: Mapping[str, Any], family: Family) -> Iterator[str]:
+    """Sentences for people on what llama.cpp computes otherwise in long texts."""
+    window = config.get("sliding_window")
+    if window and "attention.sliding_window" not in family.settings and window < config["max_position_embeddings"]:
+        yield (
+            f"It attends to the last {window:,} tokens (sliding_window), and llama.cpp to all with this family: answers "
+            "to longer texts may differ."
+        )
+
+
 def corrections(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """What a file's metadata says of a configuration's settings, by the configuration's key, where it is otherwise."""
     family = FAMILIES.get(str(config.get("model_type", "")))
