@@ -4,7 +4,7 @@ PY ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '$(NE
 VENV ?= .venv
 BIN := $(VENV)/bin
 UI ?= 1
-PLUGINS := plugins/alpaca-cot plugins/llamacpp plugins/openai-engine plugins/trl
+PLUGINS := plugins/alpaca-cot plugins/gguf plugins/llamacpp plugins/openai-engine plugins/trl
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 # In two runs: Playwright keeps an event loop running in a process that had a browser, where no other can start.
 WHOLE_FILES = $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder

@@ -63,4 +63,4 @@ def test_the_command_lines_say_the_same(services, adapter):
 def test_the_page_queues_what_the_task_runs(services, tiny, tmp_path):
     (job,) = services.exports.start(tiny.name, ["int8"])
     config = validate(ExportConfig, job.config, "the job")
-    assert task.check(config, task.export_source(config.source, services.host), tmp_path).size > 0
+    assert task.check(config, task.export_source(config, services.host), tmp_path).size > 0

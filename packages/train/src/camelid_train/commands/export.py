@@ -47,5 +47,5 @@ def _plan(config: ExportConfig, as_json: bool) -> None:
     from camelid_train.export.task import check, export_source
 
     artefacts_dir().mkdir(parents=True, exist_ok=True)
-    estimate = check(config, export_source(config.source, load_host()), artefacts_dir())
+    estimate = check(config, export_source(config, load_host()), artefacts_dir())
     print_values(asdict(estimate), as_json)

@@ -72,8 +72,8 @@ class Exporter(ABC, Generic[SectionT]):
 
     `name` is what `--to` takes and the section's `type`; `kind` is the kind of artefact that comes out. `whole` says
     that it takes whole models only: an adapter is merged with its base before; else it is given the adapter as it is.
-    `prompting` says that the result is a Transformers directory: tokenizer, chat template and generation settings are
-    written beside what `export` wrote.
+    `gguf` says that it takes GGUF files, and nothing else. `prompting` says that the result is prompted through
+    Transformers' files: tokenizer, chat template and generation settings are written beside what `export` wrote.
     """
 
     name: str
@@ -81,6 +81,7 @@ class Exporter(ABC, Generic[SectionT]):
     config: type[SectionT]
     kind: ArtefactKind
     whole: bool = True
+    gguf: bool = False
     prompting: bool = True
 
     @abstractmethod

@@ -17,6 +17,7 @@ from camelid_core.artefacts import BaseModelEntry, Licences, Manifest, write_man
 from camelid_core.errors import ModelError
 from camelid_core.integrity import fingerprint
 from camelid_core.models.devices import available_memory
+from camelid_core.models.gguf import is_gguf
 from camelid_core.models.loading import check_weight_files, load_tokenizer
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.models.template_choice import template_of
@@ -48,7 +49,7 @@ def export(config: ExportConfig, context: TaskContext) -> Mapping[str, Any]:
     """
     context.emit("resume", step=0)
     host, exporter = load_host(), exporter_of(config.to)
-    source = export_source(config.source, host)
+    source = export_source(config, host)
     estimate = check(config, source, context.directory)
     merging = exporter.whole and source.adapter_dir is not None
     context.emit("log", text=f"About {estimate.size / 1e6:,.0f} MB will be written.")
@@ -96,13 +97,18 @@ def check(config: ExportConfig, source: ResolvedModel, disk: Path) -> ExportEsti
     return estimate
 
 
-def export_source(name: str, host: Host) -> ResolvedModel:
+def export_source(config: ExportConfig, host: Host) -> ResolvedModel:
     """The model or adapter to export.
 
     Raises:
         UnknownName, ModelError: there is none, or it is stored in a format that nothing else can be made of.
     """
-    source = resolve_model(name, host, gguf=False)
+    name, exporter = config.source, exporter_of(config.to)
+    source = resolve_model(name, host, gguf=exporter.gguf)
+    if exporter.gguf:
+        if not is_gguf(source.base) or source.adapter_dir is not None:
+            raise ModelError(f"{name!r} is no GGUF file; {exporter.name!r} is made of those.")
+        return source
     stored = (source.config.get("quantization_config") or {}).get("quant_method")
     if stored and source.adapter_dir is None:
         raise ModelError(f"{name!r} is stored quantised ({stored}); export the model that it was made from.")

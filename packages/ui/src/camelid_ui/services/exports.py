@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from camelid_core.errors import CamelidError, UsageError
 from camelid_core.jobs import Job
+from camelid_core.models.gguf import is_gguf
 from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.paths import artefacts_dir
 from camelid_core.plugins import Host
@@ -55,20 +56,17 @@ class ExportService:
 
     def sources(self) -> list[str]:
         """Models and adapters that something can be made of."""
-        return [entry.name for entry in self.models.all() if entry.kind in ("model", "adapter")]
+        return [entry.name for entry in self.models.all() if entry.kind in ("model", "adapter", "gguf")]
 
     def offers(self, source: str) -> list[ExportOffer]:
         """What can be made of it, with estimates; what cannot be made here with the reason.
 
         Raises:
-            UnknownName, ModelError: there is no such model, or it is stored in a format that nothing can be made of.
+            UnknownName, ModelError: there is no such model.
         """
-        resolved = export_source(source, self.host)
-        adapter = resolved.adapter_dir is not None
-        merged = [self._merge_offer(source)] if adapter else []
-        return merged + [
-            self._offer(source, section, resolved) for section in self._sections() if adapter or _whole(section)
-        ]
+        resolved = self.models.resolve(source)
+        merged = [self._merge_offer(source)] if resolved.adapter_dir is not None else []
+        return merged + [self._offer(source, section) for section in self._sections() if _takes(section, resolved)]
 
     def start(self, source: str, keys: Sequence[str]) -> list[Job]:
         """Queue a job for each offer.
@@ -83,9 +81,8 @@ class ExportService:
         if unknown := [key for key in keys if key not in sections and key != MERGED]:
             raise UsageError(f"{unknown[0]!r} is not offered; there are {', '.join([MERGED, *sections])}.")
         configs = [self._config(source, sections[key]) for key in keys if key != MERGED]
-        resolved = export_source(source, self.host)
         for config in configs:
-            self._check(config, resolved)
+            self._check(config)
         merged = [self.merges.start(MergeConfig(adapter=source))] if MERGED in keys else []
         return merged + [self.jobs.submit(EXPORT, config, config.default_name) for config in configs]
 
@@ -113,18 +110,18 @@ class ExportService:
         refusal = "" if estimate.fits else "there is not enough disk space."
         return ExportOffer(MERGED, MERGED, "Base and adapter as one model.", estimate.size, estimate.memory, refusal)
 
-    def _offer(self, source: str, section: ExportSection, resolved: ResolvedModel) -> ExportOffer:
+    def _offer(self, source: str, section: ExportSection) -> ExportOffer:
         exporter = exporter_of(section)
         key, config = exporter.suffix(section), self._config(source, section)
         try:
-            estimate = self._check(config, resolved)
+            estimate = self._check(config)
         except CamelidError as problem:
             return ExportOffer(key, exporter.name, exporter.help, refusal=str(problem))
         return ExportOffer(key, exporter.name, exporter.help, estimate.size, estimate.memory)
 
-    def _check(self, config: ExportConfig, resolved: ResolvedModel) -> ExportEstimate:
+    def _check(self, config: ExportConfig) -> ExportEstimate:
         artefacts_dir().mkdir(parents=True, exist_ok=True)
-        return check(config, resolved, artefacts_dir())
+        return check(config, export_source(config, self.host), artefacts_dir())
 
     def _config(self, source: str, section: ExportSection) -> ExportConfig:
         return ExportConfig(source=source, to=section)
@@ -139,6 +136,7 @@ class ExportService:
                 yield shlex.join(["camelid", "export", source, "--to", sections[key].type, *settings])
 
 
-def _whole(section: ExportSection) -> bool:
-    """Whether the format is made of whole models."""
-    return exporter_of(section).whole
+def _takes(section: ExportSection, resolved: ResolvedModel) -> bool:
+    """Whether the format is made of such a model: a GGUF file, an adapter, or a whole model."""
+    exporter = exporter_of(section)
+    return exporter.gguf == is_gguf(resolved.base) and (exporter.whole or resolved.adapter_dir is not None)
