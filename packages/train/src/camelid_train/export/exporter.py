@@ -103,7 +103,7 @@ class Exporter(ABC, Generic[SectionT]):
 
     def choices(self) -> Sequence[SectionT]:
         """What a page offers of this format, each by its `suffix`."""
-        return [self.config()]
+        return [self.config.model_validate({})]
 
     def suffix(self, section: SectionT) -> str:
         """What is added to the source's name for the result's: `q4_k_m`."""
