@@ -1,8 +1,8 @@
 """Files and metrics that a published artefact gets later, such as a proof.
 
 Knows the order of writes in which the directory agrees with its manifest whenever a kill or a power cut comes: replaced
-files leave the manifest first, then they are written, and the manifest that lists them comes last. Knows nothing of what
-is added.
+files leave the manifest first, then they are written, and the manifest that lists them comes last. Knows nothing of
+what is added.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Calibration rows of an export, as its manifest names them: so that no proof is made with what it was made with.
 
-Quantisers look at rows to decide how to round. An exporter that does so puts `{"data": NAME, "rows": N, "hashes":
-[row_hash, …]}` under `calibration` into what it returns for the manifest's `parameters.export`. Knows rows and manifests.
-Knows no quantiser.
+Quantisers look at rows to decide how to round. An exporter that does so returns `{"data": NAME, "rows": N, "hashes":
+[row_hash, …]}` as `calibration` among its parameters, which the manifest keeps in `parameters.export`. Knows rows and
+manifests. Knows no quantiser.
 """
 
 from __future__ import annotations
