@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 
 from camelid_core.artefacts import DatasetUse, Manifest
 from camelid_core.calibration import Calibration, calibration_of, row_hash
@@ -21,17 +20,20 @@ from camelid_core.plugins import Host
 from camelid_core.records import Record
 
 from . import built_in_texts
+from .shown_names import shown_name
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOutText:
-    """`name` says where the records are from, `notes` what was left out or could not be known."""
+    """`name` says where the records are from, `notes` what was left out or could not be known; these are published, and
+    tell no paths. `details` are for whoever runs it."""
 
     name: str
     records: list[Record]
     licence: str = "unknown"
     calibration_rows: int = 0
     notes: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
 
     def use(self) -> DatasetUse:
         digest = hashlib.sha256("".join(map(row_hash, self.records)).encode())
@@ -66,7 +68,7 @@ def held_out_text(data: str, rows: int, source: ResolvedModel, export: ResolvedM
             f"{candidates.name} holds {len(kept)} rows that the export was not calibrated with, and a proof takes two "
             "or more; give other text with --data."
         )
-    return HeldOutText(candidates.name, kept, candidates.licence, used, notes)
+    return HeldOutText(candidates.name, kept, candidates.licence, used, notes, candidates.details)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class _Candidates:
     records: Iterable[Record]
     licence: str
     notes: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
 
 
 def _named(data: str, host: Host) -> _Candidates:
@@ -83,8 +86,8 @@ def _named(data: str, host: Host) -> _Candidates:
         raise UsageError(f"dataset {dataset.name!r} has no held-out part; name a file, or a dataset that has one.")
     notes = []
     if dataset.name not in host.datasets:
-        notes.append(f"Nothing tells whether {data!r} holds rows that the model was trained on.")
-    return _Candidates(dataset.name, dataset.load("heldout", None), dataset.licence, notes)
+        notes.append(f"Nothing tells whether {shown_name(data)!r} holds rows that the model was trained on.")
+    return _Candidates(shown_name(dataset.name), dataset.load("heldout", None), dataset.licence, notes)
 
 
 def _default(models: list[ResolvedModel], host: Host) -> _Candidates:
@@ -100,11 +103,11 @@ def _default(models: list[ResolvedModel], host: Host) -> _Candidates:
         mixture = Mixture.model_validate({name: section[name] for name in Mixture.model_fields if name in section})
         mixed = mix(mixture, host.datasets, rows, split_seed=seed if isinstance(seed, int) else 0)
     except (CamelidError, ValueError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        return _built_in(f"The held-out rows of the training data cannot be had again ({reason}).")
+        return _built_in("The held-out rows of the training data cannot be had again on this machine.", str(error))
     if len(mixed.heldout) < 2:
         return _built_in("Fewer than two rows of the training data were held out.")
-    names = ", ".join(use.id for use in manifest.datasets) or ", ".join(mixture.sources)
+    used = [use.id for use in manifest.datasets] or mixture.sources
+    names = ", ".join(map(shown_name, used))
     licence = " AND ".join(sorted({dataset.licence for dataset in mixed.datasets})) or "unknown"
     return _Candidates(f"held-out rows of {names}", mixed.heldout, licence)
 
@@ -114,16 +117,13 @@ def _data_section(manifest: Manifest | None) -> dict[str, object]:
     return section if isinstance(section, dict) and section.get("sources") else {}
 
 
-def _built_in(why: str) -> _Candidates:
+def _built_in(why: str, detail: str = "") -> _Candidates:
     note = f"{why} Built-in texts are compared; --data names others."
-    return _Candidates(built_in_texts.NAME, _endless(), "cc0-1.0", [note])
+    records = built_in_texts.built_in_records(_MOST_BUILT_IN)
+    return _Candidates(built_in_texts.NAME, records, "cc0-1.0", [note], [detail] if detail else [])
 
 
 _MOST_BUILT_IN = 600
-
-
-def _endless() -> Iterator[Record]:
-    return islice(built_in_texts.built_in_records(_MOST_BUILT_IN), _MOST_BUILT_IN)
 
 
 def _calibration_notes(calibration: Calibration | None) -> Iterator[str]:

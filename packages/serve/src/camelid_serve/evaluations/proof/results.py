@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 from camelid_serve.evaluations.greedy_answers import GreedyAnswer, first_difference
@@ -176,12 +175,6 @@ def sentence(results: Mapping[str, Any]) -> str:
         f"{check['name']}: {check['reason']}" for check in results["limits"]["checks"] if check["passed"] is False
     ]
     return f"Failed at {'; '.join(reasons)}."
-
-
-def shown_name(name: str) -> str:
-    """A name without the path that it has on this machine."""
-    local = PurePath(name).is_absolute() or name.startswith(("~", "."))
-    return PurePath(name).name if local else name
 
 
 def checks_json(checks: Sequence[Check]) -> list[dict[str, Any]]:

@@ -31,19 +31,23 @@ ABSENT = -1
 class Scores:
     """Scores at T tokens. `own` [T] is the log-probability of the token that is there (NaN: unknown), `top` [T] the
     likeliest token. `logprobs` [T, V] are those of all tokens as float16 or, where `ids` [T, k] names them, of k tokens
-    as float32; an id of -1 is none."""
+    as float32; an id of -1 is none. No token without an id is likelier than `floor` [T]."""
 
     own: torch.Tensor
     top: torch.Tensor
     logprobs: torch.Tensor
     ids: torch.Tensor | None = None
+    floor: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.own)
 
     def rows(self, start: int, end: int) -> Scores:
-        ids = None if self.ids is None else self.ids[start:end]
-        return Scores(self.own[start:end], self.top[start:end], self.logprobs[start:end], ids)
+        parts = (getattr(self, name) for name in _TENSORS)
+        return Scores(*(None if part is None else part[start:end] for part in parts))  # type: ignore[arg-type]
+
+
+_TENSORS = ("own", "top", "logprobs", "ids", "floor")
 
 
 def whole(logprobs: torch.Tensor, tokens: torch.Tensor) -> Scores:
@@ -63,8 +67,9 @@ def divergences(source: Scores, export: Scores) -> torch.Tensor:
     """KL(source ‖ export) in nats at each token, [T], as float64.
 
     With whole distributions on both sides it is exact. Where a side knows only some tokens, those that both know stand
-    for themselves and all others are lumped into one: that is never more than the whole divergence (data processing
-    inequality; Cover and Thomas 2006, section 2.8).
+    for themselves. Of the others, those that the source holds likelier than the export can are lumped into one, which
+    the export gives as much as it possibly could, and the rest into another. That is never more than the whole
+    divergence (data processing inequality; Cover and Thomas 2006, section 2.8).
     """
     parts = (
         _divergences(source.rows(start, start + _ROWS), export.rows(start, start + _ROWS))
@@ -73,33 +78,67 @@ def divergences(source: Scores, export: Scores) -> torch.Tensor:
     return torch.cat([*parts, torch.empty(0, dtype=torch.float64)])
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Log-probabilities of tokens that both know, [T, n], minus infinity where there is none; `alone` are the source's
+    of tokens that the export does not tell, `complete` says that there are no other tokens."""
+
+    ours: torch.Tensor
+    theirs: torch.Tensor
+    alone: torch.Tensor | None = None
+    complete: bool = False
+
+
 def _divergences(source: Scores, export: Scores) -> torch.Tensor:
-    ours, theirs, lumped = _known_to_both(source, export)
-    shares = ours.exp()
-    found = torch.where(shares > 0, shares * (ours - theirs), 0.0).double().sum(-1)
-    if lumped:
-        rest, other = ((1 - each.exp().double().sum(-1)).clamp(min=_SMALLEST) for each in (ours, theirs))
-        found += rest * (rest / other).log()
+    known = _known_to_both(source, export)
+    shares = known.ours.exp()
+    found = torch.where(shares > 0, shares * (known.ours - known.theirs), 0.0).double().sum(-1)
+    if not known.complete:
+        found += _of_the_others(known, export.floor)
     return found.clamp(min=0)  # below zero it is rounding
 
 
-def _known_to_both(source: Scores, export: Scores) -> tuple[torch.Tensor, torch.Tensor, bool]:
-    """Log-probabilities under both of the tokens that both know, minus infinity where there is none; and whether there
-    are others."""
+def _of_the_others(known: _Known, floor: torch.Tensor | None) -> torch.Tensor:
+    """What the tokens that not both know add at least."""
+    rest, other = ((1 - each.exp().double().sum(-1)).clamp(min=_SMALLEST) for each in (known.ours, known.theirs))
+    if known.alone is None or floor is None:
+        return rest * (rest / other).log()
+    shares, most = known.alone.exp().double(), floor.exp().double()
+    likely = shares > most[:, None]
+    ours = torch.minimum((shares * likely).sum(-1), rest)
+    theirs = torch.minimum(other * ours / rest, likely.sum(-1) * most)
+    return _share_of(ours, theirs) + _share_of(rest - ours, other - theirs)
+
+
+def _share_of(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
+    return torch.special.xlogy(ours, (ours / theirs.clamp(min=_SMALLEST**2)).clamp(min=_SMALLEST**2))
+
+
+def _known_to_both(source: Scores, export: Scores) -> _Known:
     if source.ids is None and export.ids is None:
         width = min(source.logprobs.shape[1], export.logprobs.shape[1])
-        lumped = source.logprobs.shape[1] != export.logprobs.shape[1]
-        return _normal(source.logprobs)[:, :width], _normal(export.logprobs)[:, :width], lumped
-    if source.ids is None or export.ids is None:
-        few, all_ = (export, source) if source.ids is None else (source, export)
-        assert few.ids is not None
-        there = (few.ids >= 0) & (few.ids < all_.logprobs.shape[1])
-        found = _normal(all_.logprobs).gather(-1, few.ids.clamp(0, all_.logprobs.shape[1] - 1))
-        known, looked_up = (each.masked_fill(~there, -torch.inf) for each in (few.logprobs, found))
-        return (looked_up, known, True) if few is export else (known, looked_up, True)
+        complete = source.logprobs.shape[1] == export.logprobs.shape[1]
+        return _Known(_normal(source.logprobs)[:, :width], _normal(export.logprobs)[:, :width], complete=complete)
+    if export.ids is None:
+        return _Known(*_looked_up(source, export))
+    if source.ids is None:
+        theirs, ours = _looked_up(export, source)
+        ids = export.ids.clamp(0, source.logprobs.shape[1] - 1)
+        return _Known(ours, theirs, _normal(source.logprobs).scatter(-1, ids, -torch.inf))
     same = (source.ids[:, :, None] == export.ids[:, None, :]) & (source.ids >= 0)[:, :, None]
+    both = same.any(-1)
     theirs = torch.where(same, export.logprobs[:, None, :], -torch.inf).amax(-1)
-    return source.logprobs.masked_fill(~same.any(-1), -torch.inf), theirs, True
+    ours, alone = (source.logprobs.masked_fill(without, -torch.inf) for without in (~both, both))
+    return _Known(ours, theirs, alone)
+
+
+def _looked_up(few: Scores, all_: Scores) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities of the tokens that `few` names, under both."""
+    assert few.ids is not None
+    width = all_.logprobs.shape[1]
+    absent = (few.ids < 0) | (few.ids >= width)
+    found = _normal(all_.logprobs).gather(-1, few.ids.clamp(0, width - 1))
+    return few.logprobs.masked_fill(absent, -torch.inf), found.masked_fill(absent, -torch.inf)
 
 
 def _normal(logprobs: torch.Tensor) -> torch.Tensor:
@@ -117,9 +156,8 @@ class ScoresOnDisk:
         """Write those of a text. A kill leaves the whole file or none."""
         place = self._places[0]
         place.mkdir(exist_ok=True)
-        tensors = {"own": scores.own, "top": scores.top, "logprobs": scores.logprobs}
-        if scores.ids is not None:
-            tensors["ids"] = scores.ids
+        named = {name: getattr(scores, name) for name in _TENSORS}
+        tensors = {name: tensor for name, tensor in named.items() if tensor is not None}
         with staging.file(place / _file_name(text)) as staged:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, staged)
             staged.replace(place / _file_name(text))
@@ -152,7 +190,7 @@ class StoredScores:
     def rows(self, start: int, end: int) -> Scores:
         with safe_open(self._path, "pt") as file:
             names = set(file.keys())
-            parts: dict[str, Any] = {name: file.get_slice(name)[start:end] for name in names}
+            parts: dict[str, Any] = {name: file.get_slice(name)[start:end] for name in _TENSORS if name in names}
         return Scores(**parts)
 
 

@@ -101,4 +101,5 @@ def _likeliest(logprobs: Sequence[TokenLogprob], tokens: Sequence[int]) -> Score
     width = max(map(len, known), default=1)
     ids = [[*each, *[ABSENT] * (width - len(each))] for each in known]
     values = [[*each.values(), *[-torch.inf] * (width - len(each))] for each in known]
-    return Scores(torch.tensor(own), torch.tensor(top), torch.tensor(values), torch.tensor(ids))
+    floor = [min((value for _, value in each.top), default=each.logprob) for each in logprobs]
+    return Scores(*map(torch.tensor, (own, top, values, ids, floor)))

@@ -34,6 +34,7 @@ from .formats import estimated_size, format_of, size_of, weights_size
 from .held_out import HeldOutText, held_out_text
 from .limits import Limits, limits_of, ratio_of, verdict
 from .record import PROOF, record, recording_place, with_manifest
+from .shown_names import shown_name
 from .template_equality import TemplateComparison, compare_templates
 from .tokenized_texts import tokenized_texts
 
@@ -60,7 +61,7 @@ def run(config: ProofConfig, context: TaskContext) -> Mapping[str, Any]:
     encoder, other = load_encoder(source, host, config.template), load_encoder(export, host, "")
     template = compare_templates(encoder, other)
     material, notes = _material(config, text, encoder, source, export)
-    for note in (*text.notes, *notes):
+    for note in (*text.notes, *notes, *text.details):
         context.emit("log", text=note)
     measurement = ComparisonRun(config, material, _identity(config, source, export, material), host, context)
     comparison = measurement.run(source, export)
@@ -133,7 +134,7 @@ def _measured(
 
 def _text_json(text: HeldOutText, notes: list[str], comparison: Comparison) -> dict[str, Any]:
     return {
-        "name": words.shown_name(text.name),
+        "name": text.name,
         "n_texts": len(comparison.texts),
         "n_tokens": sum(each.tokens for each in comparison.texts),
         "calibration_rows_left_out": text.calibration_rows,
@@ -145,8 +146,8 @@ def _facts(model: ResolvedModel, config: EngineConfig, host: Host) -> dict[str, 
     engine = engine_for(config.engine, model, host).name
     dtype = str(choose_dtype(config.dtype)).removeprefix("torch.") if engine == DEFAULT_ENGINE.engine else config.dtype
     return {
-        "name": words.shown_name(model.name),
-        "base": words.shown_name(model.base_id),
+        "name": shown_name(model.name),
+        "base": shown_name(model.base_id),
         "fingerprint": _fingerprint(model),
         "format": format_of(model),
         "engine": engine,

@@ -26,7 +26,7 @@ def random_scores(seed: int, sharpness: float = 2.0, width: int = WIDTH) -> Scor
 
 def likeliest(scores: Scores, count: int = TOP) -> Scores:
     values, ids = scores.logprobs.float().log_softmax(-1).topk(count)
-    return Scores(scores.own, scores.top, values, ids)
+    return Scores(scores.own, scores.top, values, ids, values.amin(-1))
 
 
 def exact(source: Scores, export: Scores) -> torch.Tensor:
@@ -65,6 +65,14 @@ def test_lumping_tokens_never_adds_to_it(seed: int) -> None:
     assert torch.allclose(every, exact(source, export), rtol=1e-2, atol=1e-3)
 
 
+def test_tokens_that_the_other_does_not_tell_count_by_what_it_could_give_them_at_most() -> None:
+    """Or models with no likely token in common would seem alike."""
+    source, export = random_scores(1, 4.0), random_scores(2, 4.0)
+    whole_divergence = float(divergences(source, export).mean())
+    for ours in (source, likeliest(source)):
+        assert float(divergences(ours, likeliest(export)).mean()) > whole_divergence / 4
+
+
 def test_a_wider_vocabulary_and_missing_ids_are_lumped() -> None:
     source, export = random_scores(3), random_scores(4, width=WIDTH + 6)
     assert bool((divergences(source, export) > 0).all())
@@ -75,6 +83,7 @@ def test_a_wider_vocabulary_and_missing_ids_are_lumped() -> None:
         few.top,
         torch.cat([few.logprobs, torch.full((TOKENS, 2), -torch.inf)], 1),
         torch.cat([few.ids, torch.full((TOKENS, 2), ABSENT)], 1),
+        few.floor,
     )
     assert torch.equal(divergences(padded, export), divergences(few, export))
 
