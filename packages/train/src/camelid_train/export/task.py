@@ -61,7 +61,7 @@ def export(config: ExportConfig, context: TaskContext) -> Mapping[str, Any]:
         result = exporter.export(whole, config.to, work)
         if exporter.prompting:
             write_prompting(context.output, whole.base, whole.config, encoder, contract.jinja)
-        manifest = _manifest(config, whole, contract, result)
+        manifest = _manifest(config, whole, contract, result, estimate)
         write_card(context.output, manifest, host)
         written = write_manifest(context.output, manifest)
     size = sum(entry.size for entry in written.manifest.files.values())
@@ -151,12 +151,14 @@ def _size_of_weights(source: ResolvedModel) -> int:
     return WeightFiles(source.base).size
 
 
-def _manifest(config: ExportConfig, whole: ResolvedModel, contract: Any, result: ExportResult) -> Manifest:
+def _manifest(
+    config: ExportConfig, whole: ResolvedModel, contract: Any, result: ExportResult, estimate: ExportEstimate
+) -> Manifest:
     """The source's manifest, told what was made of it. A model without one is its own base."""
     kind = exporter_of(config.to).kind
     base = BaseModelEntry(id=whole.base_id, path=str(whole.base), model_type=str(whole.config.get("model_type", "")))
     source = whole.manifest or Manifest(kind=kind, base=base, licences=Licences.of(whole.licence, (), whole.generator))
-    parameters = {**config.to.model_dump(mode="json"), **result.parameters}
+    parameters = {**config.to.model_dump(mode="json"), "estimated_size": estimate.size, **result.parameters}
     update = {
         "kind": kind,
         "template": contract,

@@ -27,7 +27,7 @@ from camelid_serve.predict.work_log import WorkLog
 
 from .config import ProofConfig
 from .scores import Scores, ScoresOnDisk, StoredScores, divergences, joined
-from .scoring import TokenizedText, score, tells_distributions
+from .text_scores import TokenizedText, score, tells_distributions
 
 WORK = "proof.work.jsonl"
 _RESERVE = 16_000_000

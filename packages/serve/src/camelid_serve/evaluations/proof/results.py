@@ -14,7 +14,7 @@ from camelid_serve.evaluations.greedy_answers import GreedyAnswer, first_differe
 
 from .clustered_estimates import CONFIDENCE, Estimate, clustered_mean
 from .comparison import Comparison, Side, TextComparison
-from .limits import Check
+from .format_limits import Check
 
 _MOST_EXPONENT = 700.0
 

@@ -12,7 +12,7 @@ from camelid_core.errors import CamelidError
 from camelid_core.records import Record
 from camelid_core.tokenization.encoder import IGNORE, Encoder
 
-from .scoring import TokenizedText
+from .text_scores import TokenizedText
 
 
 def tokenized_texts(encoder: Encoder, records: Sequence[Record], cutoff: int) -> tuple[list[TokenizedText], list[str]]:

@@ -1,8 +1,9 @@
 """Limits of a proof by format, and the verdict.
 
 The limit of the mean KL divergence is `_TOLERANCE` times what llama.cpp publishes for a format on Llama 3 8B
-(github.com/ggml-org/llama.cpp, tools/perplexity/README.md, without importance matrix where both are given): smaller
-models lose several times as much by the same rounding, and a broken export far more than that. The other limits follow
+(github.com/ggml-org/llama.cpp, tools/perplexity/README.md, without importance matrix where both are given), and at most
+`_MOST_MORE` above it: smaller models lose several times as much by the same rounding, and a broken export far more than
+that. The other limits follow
 from it. In the same table the share of other top tokens is 0.43 to 0.63 times the root of the divergence (q2_K to
 q8_0), and the logarithm of the perplexity ratio is no larger than the divergence. Knows numbers. Knows no model.
 """
@@ -19,7 +20,7 @@ from camelid_core.errors import UsageError
 from .clustered_estimates import Estimate
 from .config import LIMITS
 
-_TOLERANCE = 4.0
+_TOLERANCE, _MOST_MORE = 4.0, 0.3
 _OTHER_TOP_TOKENS = 0.65
 """Share of other top tokens per root of the mean KL divergence."""
 _LEAST_RATIO = 1.02
@@ -129,8 +130,11 @@ def _divergence(format: str) -> tuple[float | None, str]:
     published = _PUBLISHED.get(alike)
     if published is None:
         return None, ""
-    reason = f"{_TOLERANCE:g} times the {published:g} that llama.cpp publishes for {alike} on Llama 3 8B"
-    return round(_TOLERANCE * published, 4), f"{reason} ({why})" if why else reason
+    reason = (
+        f"{_TOLERANCE:g} times the {published:g} that llama.cpp publishes for {alike} on Llama 3 8B, and at most "
+        f"{_MOST_MORE:g} above it"
+    )
+    return round(min(_TOLERANCE * published, published + _MOST_MORE), 4), f"{reason} ({why})" if why else reason
 
 
 def verdict(
