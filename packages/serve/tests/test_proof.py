@@ -20,8 +20,9 @@ from camelid_core.tasks import Interrupted
 from camelid_core.template_contract import make_contract
 from camelid_core.testing import tiny_model, tiny_tokenizer, write_jsonl
 from camelid_serve.engines import transformers as engine
-from camelid_serve.evaluations.proof import comparison, task
-from camelid_serve.evaluations.proof.config import ProofConfig
+from camelid_serve.evaluations.proof import comparison
+from camelid_serve.evaluations.proof import proof_task as task
+from camelid_serve.evaluations.proof.proof_config import ProofConfig
 from camelid_serve.evaluations.proof.record import END, START, with_section
 from camelid_serve.loaded_models import load_encoder
 from transformers import AutoModelForCausalLM

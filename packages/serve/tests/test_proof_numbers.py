@@ -11,7 +11,7 @@ import torch
 from camelid_core.errors import UsageError
 from camelid_serve.evaluations.proof.clustered_estimates import Estimate, clustered_mean, t_quantile
 from camelid_serve.evaluations.proof.format_limits import limits_of, verdict
-from camelid_serve.evaluations.proof.scores import ABSENT, Scores, divergences, whole
+from camelid_serve.evaluations.proof.token_scores import ABSENT, Scores, divergences, whole
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from camelid_core.artefacts import BaseModelEntry, Manifest, verify_directory, write_manifest
 from camelid_core.testing import tiny_model
-from camelid_serve.evaluations.proof import task
-from camelid_serve.evaluations.proof.config import ProofConfig
+from camelid_serve.evaluations.proof import proof_task as task
+from camelid_serve.evaluations.proof.proof_config import ProofConfig
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"

@@ -32,7 +32,7 @@ TASKS = (
     Task(
         "prove",
         "Compare an export with its source on held-out text.",
-        "camelid_serve.evaluations.proof.config:ProofConfig",
-        "camelid_serve.evaluations.proof.task:run",
+        "camelid_serve.evaluations.proof.proof_config:ProofConfig",
+        "camelid_serve.evaluations.proof.proof_task:run",
     ),
 )

@@ -14,7 +14,7 @@ from camelid_core.config import parse_overrides, validate
 from camelid_core.errors import UsageError
 
 from camelid_serve.engine_spec import format_engine_spec
-from camelid_serve.evaluations.proof.config import LIMITS, ProofConfig
+from camelid_serve.evaluations.proof.proof_config import LIMITS, ProofConfig
 
 from .common_options import given
 

@@ -25,9 +25,9 @@ from camelid_serve.loaded_models import LoadedModel, load_resolved_model
 from camelid_serve.predict.batch_answers import TaskProgress
 from camelid_serve.predict.work_log import WorkLog
 
-from .config import ProofConfig
-from .scores import Scores, ScoresOnDisk, StoredScores, divergences, joined
+from .proof_config import ProofConfig
 from .text_scores import TokenizedText, score, tells_distributions
+from .token_scores import Scores, ScoresOnDisk, StoredScores, divergences, joined
 
 WORK = "proof.work.jsonl"
 _RESERVE = 16_000_000

@@ -18,7 +18,7 @@ from typing import Any
 from camelid_core.errors import UsageError
 
 from .clustered_estimates import Estimate
-from .config import LIMITS
+from .proof_config import LIMITS
 
 _TOLERANCE, _MOST_MORE = 4.0, 0.3
 _OTHER_TOP_TOKENS = 0.65

@@ -23,7 +23,7 @@ from camelid_serve.engine import (
 )
 from camelid_serve.loaded_models import LoadedModel
 
-from .scores import ABSENT, Scores, whole
+from .token_scores import ABSENT, Scores, whole
 
 Take = Callable[[Scores], None]
 

@@ -29,10 +29,10 @@ from camelid_serve.provenance import result_manifest, weights_identity, with_all
 
 from . import results as words
 from .comparison import Comparison, ComparisonRun, Material
-from .config import ProofConfig
 from .format_limits import Limits, limits_of, ratio_of, verdict
 from .formats import estimated_size, format_of, size_of, weights_size
 from .held_out import HeldOutText, held_out_text
+from .proof_config import ProofConfig
 from .record import PROOF, record, recording_place, with_manifest
 from .shown_names import shown_name
 from .template_equality import TemplateComparison, compare_templates
