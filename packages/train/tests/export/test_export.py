@@ -34,6 +34,7 @@ def test_bitsandbytes_is_loaded_by_transformers_alone_and_prompted_as_before(att
     estimate = task.check(config, task.export_source(config, load_host()), run.directory)
     summary = task.export(config, run)
     assert verify_directory(run.output).manifest.parameters["export"]["quantization"] == quantization
+    assert verify_directory(run.output).manifest.parameters["export"]["estimated_size"] == estimate.size
     stored = sum(path.stat().st_size for path in run.output.glob("*.safetensors"))
     assert abs(stored - estimate.size) < 0.1 * stored + 20_000
     assert summary["size"] > stored

@@ -32,7 +32,7 @@ from camelid_train.saving.model_card import write_card
 from camelid_train.saving.published_prompting import write_prompting
 
 from .config import ExportConfig
-from .exporter import ExportContext, ExportEstimate, ExportResult, exporter_of
+from .exporter import ExportContext, ExportEstimate, exporter_of
 from .merge import merge
 from .weight_files import WeightFiles
 
@@ -65,7 +65,8 @@ def export(config: ExportConfig, context: TaskContext) -> Mapping[str, Any]:
             write_prompting(context.output, whole.base, whole.config, encoder, contract.jinja)
         origin = {"name": source.name, "path": str(source.adapter_dir or source.base)}
         origin["fingerprint"] = fingerprint(whole.base)
-        manifest = _manifest(config, whole, contract, result, origin)
+        made = {**result.parameters, "estimated_size": estimate.size, "source": origin}
+        manifest = _manifest(config, whole, contract, made, result.metrics)
         write_card(context.output, manifest, host)
         written = write_manifest(context.output, manifest)
     size = sum(entry.size for entry in written.manifest.files.values())
@@ -161,18 +162,19 @@ def _size_of_weights(source: ResolvedModel) -> int:
 
 
 def _manifest(
-    config: ExportConfig, whole: ResolvedModel, contract: Any, result: ExportResult, origin: Mapping[str, str]
+    config: ExportConfig, whole: ResolvedModel, contract: Any, made: Mapping[str, Any], metrics: Mapping[str, Any]
 ) -> Manifest:
-    """The source's manifest, told what was made of it. A model without one is its own base."""
+    """The source's manifest with what was made of it: `made` beside the section's settings. A model without a manifest
+    is its own base."""
     kind = exporter_of(config.to).kind
     base = BaseModelEntry(id=whole.base_id, path=str(whole.base), model_type=str(whole.config.get("model_type", "")))
     source = whole.manifest or Manifest(kind=kind, base=base, licences=Licences.of(whole.licence, (), whole.generator))
-    parameters = {**config.to.model_dump(mode="json"), **result.parameters, "source": origin}
+    parameters = {**config.to.model_dump(mode="json"), **made}
     update = {
         "kind": kind,
         "template": contract,
         "parameters": {**source.parameters, "export": parameters},
-        "metrics": {**source.metrics, **result.metrics},
+        "metrics": {**source.metrics, **metrics},
         "files": {},
     }
     return source.model_copy(update=update)
