@@ -7,7 +7,7 @@ Knows the contract between an exporter and the task, and the registry that the h
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -25,30 +25,37 @@ if TYPE_CHECKING:
     from camelid_core.tokenization.encoder import Encoder
 
 SectionT = TypeVar("SectionT", bound=ExportSection)
+Finish = Callable[[Path, ExportSection, "ExportResult"], object]
+"""Writes prompting files, card and manifest beside what an exporter wrote to a directory, with its own section."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportEstimate:
     """What an export takes, before it starts: bytes of the result, of other disk space and of memory while it is
-    written, and seconds; None where nobody can say. `refusal` is why it cannot be done here, as one sentence."""
+    written, and seconds; None where nobody can say. `refusal` is why it cannot be done here, as one sentence; `note` is
+    what a person should know before it starts."""
 
     size: int
     memory: int
     scratch: int = 0
     seconds: float | None = None
     refusal: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportContext:
     """What an exporter works with. `output` exists and is empty; `task` takes progress and stop requests, and has the
-    directories of earlier attempts; `encoder` and `contract` are how the model is prompted."""
+    directories of earlier attempts; `encoder` and `contract` are how the model is prompted. An exporter that makes
+    several models calls `finish` with the directory of each, which must be below `output` in the end: it writes what
+    the caller writes for a single one."""
 
     output: Path
     task: TaskContext
     host: Host
     encoder: Encoder
     contract: TemplateContract
+    finish: Finish
 
     def progress(self, done: int, total: int, unit: str, what: str) -> None:
         """Report progress. Raises Interrupted: a stop was requested."""
@@ -61,10 +68,12 @@ class ExportContext:
 @dataclass(frozen=True, slots=True)
 class ExportResult:
     """What the manifest keeps of an export: `metrics` that were measured, and `parameters` beside the section's own,
-    such as the hash of the calibration rows."""
+    such as the hash of the calibration rows. `parts` says that `output` holds several models, each in a directory of
+    its own: what lies beside them is a card and a manifest of all."""
 
     metrics: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    parts: bool = False
 
 
 class Exporter(ABC, Generic[SectionT]):

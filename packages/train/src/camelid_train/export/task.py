@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from camelid_core.artefacts import BaseModelEntry, Licences, Manifest, write_manifest
+from camelid_core.artefacts import Artefact, BaseModelEntry, Licences, Manifest, write_manifest
 from camelid_core.errors import ModelError
 from camelid_core.integrity import fingerprint
 from camelid_core.models.devices import available_memory
@@ -30,9 +30,10 @@ from camelid_train.export.merge_config import MergeConfig
 from camelid_train.saving.disk_space import removed_on_failure, require
 from camelid_train.saving.model_card import write_card
 from camelid_train.saving.published_prompting import write_prompting
+from camelid_train.sections import ExportSection
 
 from .config import ExportConfig
-from .exporter import ExportContext, ExportEstimate, exporter_of
+from .exporter import ExportContext, ExportEstimate, ExportResult, exporter_of
 from .merge import merge
 from .weight_files import WeightFiles
 
@@ -52,23 +53,27 @@ def export(config: ExportConfig, context: TaskContext) -> Mapping[str, Any]:
     source = export_source(config, host)
     estimate = check(config, source, context.directory)
     merging = exporter.whole and source.adapter_dir is not None
-    context.emit("log", text=f"About {estimate.size / 1e6:,.0f} MB will be written.")
+    context.emit("log", text=f"About {estimate.size / 1e6:,.0f} MB will be written. {estimate.note}".rstrip())
     with _merged(source, context) if merging else _as_is(source) as whole, removed_on_failure(context.output):
         template = template_of(whole, host)
         encoder = Encoder(load_tokenizer(whole), template)
         stored = whole.manifest.template if whole.manifest else None
         contract = stored or make_contract(template, encoder.tokenizer)
         context.output.mkdir(parents=True)
-        work = ExportContext(context.output, context, host, encoder, contract)
-        result = exporter.export(whole, config.to, work)
-        if exporter.prompting:
-            write_prompting(context.output, whole.base, whole.config, encoder, contract.jinja)
         origin = {"name": source.name, "path": str(source.adapter_dir or source.base)}
         origin["fingerprint"] = fingerprint(whole.base)
-        made = {**result.parameters, "estimated_size": estimate.size, "source": origin}
-        manifest = _manifest(config, whole, contract, made, result.metrics)
-        write_card(context.output, manifest, host)
-        written = write_manifest(context.output, manifest)
+
+        def finish(directory: Path, section: ExportSection, made: ExportResult) -> Artefact:
+            if exporter.prompting and not made.parts:
+                write_prompting(directory, whole.base, whole.config, encoder, contract.jinja)
+            manifest = _manifest(section, whole, contract, made, {"estimated_size": estimate.size, "source": origin})
+            write_card(directory, manifest, host)
+            return write_manifest(directory, manifest)
+
+        result = exporter.export(
+            whole, config.to, ExportContext(context.output, context, host, encoder, contract, finish)
+        )
+        written = finish(context.output, config.to, result)
     size = sum(entry.size for entry in written.manifest.files.values())
     return {**result.metrics, "size": size}
 
@@ -162,19 +167,19 @@ def _size_of_weights(source: ResolvedModel) -> int:
 
 
 def _manifest(
-    config: ExportConfig, whole: ResolvedModel, contract: Any, made: Mapping[str, Any], metrics: Mapping[str, Any]
+    section: ExportSection, whole: ResolvedModel, contract: Any, result: ExportResult, made: Mapping[str, Any]
 ) -> Manifest:
     """The source's manifest with what was made of it: `made` beside the section's settings. A model without a manifest
     is its own base."""
-    kind = exporter_of(config.to).kind
+    kind = exporter_of(section).kind
     base = BaseModelEntry(id=whole.base_id, path=str(whole.base), model_type=str(whole.config.get("model_type", "")))
     source = whole.manifest or Manifest(kind=kind, base=base, licences=Licences.of(whole.licence, (), whole.generator))
-    parameters = {**config.to.model_dump(mode="json"), **made}
+    parameters = {**section.model_dump(mode="json"), **made, **result.parameters}
     update = {
         "kind": kind,
         "template": contract,
         "parameters": {**source.parameters, "export": parameters},
-        "metrics": {**source.metrics, **metrics},
+        "metrics": {**source.metrics, **result.metrics},
         "files": {},
     }
     return source.model_copy(update=update)
