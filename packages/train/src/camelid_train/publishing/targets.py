@@ -1,0 +1,26 @@
+"""Where `--to` leads: the Hub, or a local hub. Knows both names."""
+
+from __future__ import annotations
+
+from camelid_core.errors import UsageError
+from camelid_core.models.hub_names import LOCAL_HUB_PREFIX
+from camelid_core.paths import validated_path
+
+from .config import THE_HUB, PublishConfig
+from .hub_target import HubTarget
+
+
+def open_target(config: PublishConfig) -> HubTarget:
+    """Raises UsageError: no target was named, or a file is there."""
+    if not config.to:
+        raise UsageError("say where to publish: --to hf (the Hugging Face Hub), or --to DIR (a local hub).")
+    if config.to == THE_HUB:
+        from .hugging_face import HuggingFace
+
+        return HuggingFace(config.public)
+    from .local_hub import LocalHub
+
+    directory = validated_path(config.to.removeprefix(LOCAL_HUB_PREFIX), "hub")
+    if directory.exists() and not directory.is_dir():
+        raise UsageError(f"{str(directory)!r} is a file; a local hub is a directory.")
+    return LocalHub(directory)
