@@ -54,7 +54,8 @@ class GitRepository:
     def branches(self) -> dict[str, str]:
         """Branch → commit."""
         lines = self._git("for-each-ref", "--format=%(refname:lstrip=2) %(objectname)", "refs/heads").decode()
-        return dict((name, commit) for name, _, commit in (line.partition(" ") for line in lines.splitlines()))
+        parts = (line.partition(" ") for line in lines.splitlines())
+        return {name: commit for name, _, commit in parts}
 
     def files(self, commit: str) -> dict[str, str]:
         """Name → object of every file of a commit."""
