@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -124,3 +125,9 @@ class Artefacts:
 @pytest.fixture
 def artefacts(home, base: Callable[..., Path], tmp_path) -> Artefacts:
     return Artefacts(tmp_path / "made", base())
+
+
+@pytest.fixture
+def making() -> SimpleNamespace:
+    """How the parts of a manifest are made."""
+    return SimpleNamespace(contract=contract, manifest=manifest, gptq_parameters=gptq_parameters)

@@ -139,9 +139,11 @@ def test_what_is_made_of_rows_stays_here(artefacts, hub, kind):
 def test_files_that_are_no_part_of_a_model_are_left_out_with_the_reason(artefacts, hub):
     directory = artefacts.adapter()
     names = {
-        "optimizer.safetensors": "optimizer state", "trainer_state.json": "training state", "rows.jsonl": "rows or logs",
-        "data.parquet": "rows or logs", "events.log": "rows or logs", "checkpoint-5/model.safetensors": "a checkpoint",
-        "predictions.json": "predictions", "notes.md": "no part of a model", "run.py": "no part of a model",
+        "optimizer.safetensors": "optimizer state", "trainer_state.json": "training state",
+        "rows.jsonl": "rows or logs",
+        "data.parquet": "rows or logs", "events.log": "rows or logs", "predictions.json": "predictions",
+        "checkpoint-5/model.safetensors": "a checkpoint", "notes.md": "no part of a model",
+        "run.py": "no part of a model",
     }  # fmt: skip
     from camelid_core.artefacts import read_artefact, write_manifest
 
