@@ -41,6 +41,13 @@ class PublishConfig(Config):
     footer: str = ""
     """Footer file: Markdown for the bottom of a card."""
 
+    @field_validator("to")
+    @classmethod
+    def _target(cls, value: str) -> str:
+        if not value.removeprefix(LOCAL_HUB_PREFIX).strip():
+            raise ValueError("say where to publish: --to hf (the Hugging Face Hub), or --to DIR (a local hub)")
+        return value
+
     @field_validator("name")
     @classmethod
     def _repository(cls, value: str) -> str:

@@ -103,8 +103,11 @@ class HuggingFace(HubTarget):
 
     @property
     def _api(self) -> HfApi:
-        from huggingface_hub import HfApi
+        from huggingface_hub import HfApi, constants
+        from huggingface_hub.utils import disable_progress_bars
 
+        if constants.HF_HUB_DISABLE_PROGRESS_BARS is not False:  # a person wants to see them, beside ours
+            disable_progress_bars()
         return HfApi(endpoint=self._endpoint, token=self._token)
 
     def _branch(self, repository: str, branch: str) -> PublishedBranch:
@@ -154,6 +157,7 @@ def _in_sentences(what: str) -> Iterator[None]:
 def _reason(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
+        error = cause
         status = getattr(getattr(cause, "response", None), "status_code", None)
         if status is not None:
             said = str(getattr(cause, "server_message", "") or "").strip().rstrip(".")

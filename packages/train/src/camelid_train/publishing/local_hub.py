@@ -54,7 +54,8 @@ class LocalHub(HubTarget):
         for each in (_ATTRIBUTES, *files):
             objects[each.name] = git.store(each.source)
             cache.add(objects[each.name], lambda path, each=each, blob=objects[each.name]: _take(git, blob, each, path))  # type: ignore[misc]
-            report(each.size, each.name)
+            if each is not _ATTRIBUTES:
+                report(each.size, each.name)
         for blob in objects.values():  # what stayed, where somebody emptied the cache
             cache.add(blob, lambda path, blob=blob: git.extract(blob, path))  # type: ignore[misc]
         commit = git.commit(objects, tip, f"Publish {branch} by Camelid")

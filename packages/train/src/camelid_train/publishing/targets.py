@@ -11,9 +11,7 @@ from .hub_target import HubTarget
 
 
 def open_target(config: PublishConfig) -> HubTarget:
-    """Raises UsageError: no target was named, or a file is there."""
-    if not config.to:
-        raise UsageError("say where to publish: --to hf (the Hugging Face Hub), or --to DIR (a local hub).")
+    """Raises UsageError: a file is there."""
     if config.to == THE_HUB:
         from .hugging_face import HuggingFace
 
