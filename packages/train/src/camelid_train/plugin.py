@@ -84,8 +84,8 @@ def camelid_tasks() -> list[Task]:
         Task(
             "publish",
             "Publish artefacts to a hub.",
-            "camelid_train.publishing.config:PublishConfig",
-            "camelid_train.publishing.task:publish",
+            "camelid_train.publishing.publish_config:PublishConfig",
+            "camelid_train.publishing.publish_task:publish",
         ),
         Task(
             "diff",

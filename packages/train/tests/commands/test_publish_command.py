@@ -10,8 +10,8 @@ from camelid_core.artefacts import BaseModelEntry, Licences, Manifest, write_man
 from camelid_core.cli import app
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
-from camelid_train.publishing.config import PublishConfig
-from camelid_train.publishing.task import publish
+from camelid_train.publishing.publish_config import PublishConfig
+from camelid_train.publishing.publish_task import publish
 from typer.testing import CliRunner
 
 

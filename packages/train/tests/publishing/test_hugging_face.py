@@ -17,10 +17,10 @@ from urllib.parse import unquote
 import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import JobError
-from camelid_train.publishing.config import PublishConfig
 from camelid_train.publishing.hugging_face import HuggingFace
 from camelid_train.publishing.outgoing_file import OutgoingFile
-from camelid_train.publishing.plan import plan, publish
+from camelid_train.publishing.publication import plan, publish
+from camelid_train.publishing.publish_config import PublishConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub's uploads
 TOKEN = "hf_" + "testtest" * 4

@@ -8,10 +8,10 @@ from collections import Counter
 import pytest
 from camelid_core.artefacts import read_artefact, verify_directory, write_manifest
 from camelid_core.errors import ArtefactError
-from camelid_train.publishing.config import PublishConfig
 from camelid_train.publishing.file_selection import select_files
 from camelid_train.publishing.local_hub import LocalHub
-from camelid_train.publishing.plan import plan, publish
+from camelid_train.publishing.publication import plan, publish
+from camelid_train.publishing.publish_config import PublishConfig
 from camelid_train.publishing.redaction import MARK, Redactor
 
 SECRETS = {

@@ -13,7 +13,7 @@ from camelid_core.commands.output import ProgressPrinter
 from camelid_core.config import validate
 from camelid_core.errors import JobStopped
 
-from camelid_train.publishing.config import THE_HUB, PublishConfig
+from camelid_train.publishing.publish_config import THE_HUB, PublishConfig
 
 if TYPE_CHECKING:
     from camelid_train.publishing.publish_plan import BranchPlan, PublishPlan
@@ -55,9 +55,9 @@ def publish(
         "header": header, "footer": footer,
     }  # fmt: skip
     config = validate(PublishConfig, values, "the options").with_absolute_paths()
-    from camelid_train.publishing.plan import plan
-    from camelid_train.publishing.plan import publish as carry_out
-    from camelid_train.publishing.targets import open_target
+    from camelid_train.publishing.publication import plan
+    from camelid_train.publishing.publication import publish as carry_out
+    from camelid_train.publishing.target_choice import open_target
 
     target = open_target(config)
     planned = plan(config, target)

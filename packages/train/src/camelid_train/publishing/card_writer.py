@@ -22,10 +22,10 @@ from .cards.card import card_text
 from .cards.card_data import CardData, FamilyMember
 from .cards.front_matter import without_head
 from .cards.shared_sections import prompt_text
-from .config import PublishConfig
 from .hub_target import HubTarget
 from .licence_statement import licence_statement
 from .outgoing_file import README, OutgoingFile
+from .publish_config import PublishConfig
 from .ready_branch import base_directory
 from .redaction import Redactor
 from .repository import Repository

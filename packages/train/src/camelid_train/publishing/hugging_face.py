@@ -18,9 +18,9 @@ from camelid_core.errors import CamelidError, JobError
 from camelid_core.models.hub_names import MAIN, valid_branch, valid_repository
 from pydantic import ValidationError
 
-from .config import THE_HUB
 from .hub_target import MAX_TEXT_BYTES, HubTarget, PublishedBranch, Report
 from .outgoing_file import README, OutgoingFile
+from .publish_config import THE_HUB
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -13,8 +13,8 @@ from camelid_core.errors import UsageError
 from camelid_core.models.hub_names import MAIN, valid_repository
 
 from .cards.card_data import FamilyMember
-from .config import THE_HUB, PublishConfig
 from .hub_target import HubTarget, PublishedBranch
+from .publish_config import THE_HUB, PublishConfig
 from .ready_branch import ReadyBranch, ready_branch, with_earlier_files
 from .redaction import Redactor
 from .source_branches import SUFFIXES, SourceBranch, with_branches

@@ -9,10 +9,10 @@ from camelid_core.tasks import TaskContext
 
 from camelid_train.monitoring.stop_rules import raise_if_stop_requested
 
-from .config import PublishConfig
-from .plan import plan
-from .plan import publish as carry_out
-from .targets import open_target
+from .publication import plan
+from .publication import publish as carry_out
+from .publish_config import PublishConfig
+from .target_choice import open_target
 
 
 def publish(config: PublishConfig, context: TaskContext) -> Mapping[str, Any]:

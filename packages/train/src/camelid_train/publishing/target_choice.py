@@ -6,8 +6,8 @@ from camelid_core.errors import UsageError
 from camelid_core.models.hub_names import LOCAL_HUB_PREFIX
 from camelid_core.paths import validated_path
 
-from .config import THE_HUB, PublishConfig
 from .hub_target import HubTarget
+from .publish_config import THE_HUB, PublishConfig
 
 
 def open_target(config: PublishConfig) -> HubTarget:

@@ -12,11 +12,11 @@ from camelid_core.errors import ArtefactError, ConfigError, JobError, UnknownNam
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_train.publishing.cards.front_matter import fields_of
-from camelid_train.publishing.config import PublishConfig
 from camelid_train.publishing.git_repository import GitRepository
 from camelid_train.publishing.local_hub import LocalHub
-from camelid_train.publishing.plan import plan, publish
-from camelid_train.publishing.targets import open_target
+from camelid_train.publishing.publication import plan, publish
+from camelid_train.publishing.publish_config import PublishConfig
+from camelid_train.publishing.target_choice import open_target
 
 ACT = "gptq-4bit-32g-actorder_True"
 

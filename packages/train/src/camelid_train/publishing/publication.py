@@ -16,15 +16,15 @@ from camelid_core.plugins import load_host
 
 from .card_writer import CardWriter
 from .cards.proof_lines import has_failed, proof_of
-from .config import PublishConfig
 from .file_selection import manifest_file
 from .hub_target import HubTarget
+from .publish_config import PublishConfig
 from .publish_plan import BranchPlan, PublishPlan
 from .ready_branch import with_card
 from .redaction import Redactor
 from .repository import Repository, family, read_repository, repository_names
 from .source_branches import SourceBranch, read_sources
-from .targets import open_target
+from .target_choice import open_target
 
 OnProgress = Callable[[int, int, str], None]
 """Told bytes done, bytes in all, and which file of which branch."""
