@@ -21,8 +21,7 @@ VAGUE = {
 
 GERUNDS = {
     "interleaving", "launching", "listing", "loading", "mixing", "monitoring", "packing", "planning", "publishing",
-    "sampling",
-    "saving", "staging", "testing", "training", "wording",
+    "sampling", "saving", "staging", "testing", "training", "wording",
 }  # fmt: skip
 """Terms of the field, or names of folders that say what is done in them."""
 

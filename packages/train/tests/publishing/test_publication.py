@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 
 import pytest
 from camelid_core.artefacts import Licences, verify_directory
 from camelid_core.config import validate
-from camelid_core.errors import ArtefactError, ConfigError, JobError, UnknownName, UsageError
+from camelid_core.errors import ArtefactError, ConfigError, JobError, ModelError, UnknownName, UsageError
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_train.publishing.cards.front_matter import fields_of
@@ -28,9 +29,8 @@ def config_of(artefacts, hub, **more) -> PublishConfig:
 
 def published(artefacts, hub, **more):
     config = config_of(artefacts, hub, **more)
-    target = open_target(config)
-    planned = plan(config, target)
-    return planned, publish(planned, target, lambda done, total, what: None)
+    planned = plan(config)
+    return planned, publish(planned)
 
 
 def files_at(hub, repository, branch="main"):
@@ -245,7 +245,7 @@ def test_licences_are_computed_said_first_and_their_texts_come_along(artefacts, 
 
 def test_a_hub_that_fails_half_way_says_how_far_it_came_and_a_retry_goes_on(artefacts, hub, monkeypatch):
     config = config_of(artefacts.family(), hub)
-    target = open_target(config)
+    target = open_target(config.to)
     planned = plan(config, target)
     write, calls = LocalHub.write, iter(range(99))
 
@@ -256,7 +256,22 @@ def test_a_hub_that_fails_half_way_says_how_far_it_came_and_a_retry_goes_on(arte
 
     monkeypatch.setattr(LocalHub, "write", refuses)
     with pytest.raises(JobError, match=rf"me/run-GPTQ:{ACT} was not published: it refused. 2 of 5 branches are there"):
-        publish(planned, target, lambda done, total, what: None)
+        publish(planned, target)
     assert target.branches("me/run-GPTQ") == {}
-    done = publish(plan(config, target), target, lambda done, total, what: None)
+    done = publish(plan(config, target), target)
     assert len(done["branches"]) == 5
+
+
+def test_a_branch_that_was_deleted_is_gone_from_every_address_and_from_the_cards(artefacts, hub):
+    made = artefacts.family()
+    published(made[2:3], hub, name="me/run-GPTQ")
+    before = LocalHub(hub).branches("me/run-GPTQ")["main"].card
+    subprocess.run(["git", "-C", hub / "me/run-GPTQ", "branch", "-D", ACT], check=True, capture_output=True)
+    published([f"{made[2]}/main"], hub, name="me/run-GPTQ")
+    after = LocalHub(hub).branches("me/run-GPTQ")
+    assert set(after) == {"main"}
+    with pytest.raises(ModelError, match="it has main"):
+        resolve_model(f"hub:{hub}/me/run-GPTQ:{ACT}", load_host())
+    gone = [line for line in before.splitlines() if line not in after["main"].card.splitlines()]
+    assert len(gone) == 3  # its rows of both tables, and its test status
+    assert all(ACT in line for line in gone)

@@ -59,7 +59,7 @@ def publish(
     from camelid_train.publishing.publication import publish as carry_out
     from camelid_train.publishing.target_choice import open_target
 
-    target = open_target(config)
+    target = open_target(config.to, config.public)
     planned = plan(config, target)
     if dry_run:
         _show(planned, as_json, show_card)

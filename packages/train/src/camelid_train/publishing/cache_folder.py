@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path, PurePosixPath
 
 from camelid_core import staging
@@ -60,5 +60,9 @@ class CacheFolder:
         if not path.is_file() or path.read_text(encoding="utf-8") != commit:
             write_durably(path, commit.encode())
 
-    def delete_branch(self, branch: str) -> None:
-        (self.path / "refs" / branch).unlink(missing_ok=True)
+    def keep_branches(self, branches: Collection[str]) -> None:
+        """Forget all other branches: somebody deleted them."""
+        folder = self.path / "refs"
+        for path in list(folder.iterdir()) if folder.is_dir() else []:
+            if path.name not in branches and not path.name.startswith("."):
+                path.unlink(missing_ok=True)

@@ -90,7 +90,7 @@ def select_files(artefact: Artefact, redactor: Redactor) -> Selection:
         if why := _why_not(name) or ("" if name in listed else "not in the artefact's manifest"):
             left_out.append(LeftOut(name, why))
         else:
-            files.append(_outgoing(name, path, redactor))
+            files.append(_outgoing(name, path, redactor, listed[name]))
     return Selection(tuple(files), tuple(left_out))
 
 
@@ -136,11 +136,11 @@ def _fits(name: str, pattern: str) -> bool:
     return name.count("/") == pattern.count("/") and fnmatchcase(name, pattern)
 
 
-def _outgoing(name: str, path: Path, redactor: Redactor) -> OutgoingFile:
-    """The file as it leaves, with what was taken out."""
+def _outgoing(name: str, path: Path, redactor: Redactor, verified: FileEntry | None = None) -> OutgoingFile:
+    """The file as it leaves, with what was taken out. `verified` is known of it: large files are not read again."""
     if any(_fits(name, pattern) for pattern in _WEIGHTS):
         _check_metadata(name, path, redactor)
-        return OutgoingFile.of(name, path)
+        return OutgoingFile(name, path, verified.size, verified.sha256) if verified else OutgoingFile.of(name, path)
     if path.stat().st_size > _MAX_TEXT:
         raise ArtefactError(
             f"{name!r} has more than {_MAX_TEXT:,} bytes, which is no text of a model; it cannot leave."

@@ -63,12 +63,14 @@ class LocalHub(HubTarget):
         if commit != tip:
             git.move_branch(branch, commit, tip)
         cache.set_branch(branch, commit)
+        cache.keep_branches(git.branches())
         return commit
 
     def delete_branch(self, repository: str, branch: str) -> None:
         """Remove a branch; its files stay in the history of git."""
-        CacheFolder(self.directory / CACHE, repository).delete_branch(branch)
-        self._git(repository).delete_branch(branch)
+        git = self._git(repository)
+        git.delete_branch(valid_branch(branch))
+        CacheFolder(self.directory / CACHE, repository).keep_branches(git.branches())
 
     def web(self, repository: str, branch: str = "") -> str:
         return f"/{repository}/tree/{branch}" if branch else f"/{repository}"

@@ -37,7 +37,7 @@ def plan(config: PublishConfig, target: HubTarget | None = None) -> PublishPlan:
         UnknownName, ArtefactError, UsageError: what was given cannot be published, and why.
         JobError: the hub cannot be asked.
     """
-    target = target or open_target(config)
+    target = target or open_target(config.to, config.public)
     sources = read_sources(config.artefacts, config.branch, config.override_proof)
     redactor = Redactor.of_this_machine(*_places(sources))
     stem, names = repository_names(config, sources)
@@ -54,12 +54,15 @@ def plan(config: PublishConfig, target: HubTarget | None = None) -> PublishPlan:
     return PublishPlan(config.to, config.public, branches, tuple(writer.licence), tuple(writer.warnings))
 
 
-def publish(planned: PublishPlan, target: HubTarget, progress: OnProgress) -> dict[str, Any]:
-    """Write every branch of the plan; returns a summary.
+def publish(
+    planned: PublishPlan, target: HubTarget | None = None, progress: OnProgress = lambda done, total, what: None
+) -> dict[str, Any]:
+    """Write every branch of the plan; returns a summary. `target` is opened if it is not given.
 
     Raises:
         JobError: the hub refused, with how far it came; the same command goes on from there.
     """
+    target = target or open_target(planned.to, planned.public)
     done = 0
     commits: dict[str, str] = {}
     for number, each in enumerate(planned.branches):

@@ -23,7 +23,7 @@ def publish(config: PublishConfig, context: TaskContext) -> Mapping[str, Any]:
         JobError: the hub refused.
     """
     context.emit("resume", step=0)
-    target = open_target(config)
+    target = open_target(config.to, config.public)
     planned = plan(config, target)
     for line in (*planned.licence, *planned.warnings):
         context.emit("log", text=line)

@@ -7,18 +7,18 @@ from camelid_core.models.hub_names import LOCAL_HUB_PREFIX
 from camelid_core.paths import validated_path
 
 from .hub_target import HubTarget
-from .publish_config import THE_HUB, PublishConfig
+from .publish_config import THE_HUB
 
 
-def open_target(config: PublishConfig) -> HubTarget:
-    """Raises UsageError: a file is there."""
-    if config.to == THE_HUB:
+def open_target(to: str, public: bool = False) -> HubTarget:
+    """The target that `to` names. Raises UsageError: a file is there."""
+    if to == THE_HUB:
         from .hugging_face import HuggingFace
 
-        return HuggingFace(config.public)
+        return HuggingFace(public)
     from .local_hub import LocalHub
 
-    directory = validated_path(config.to.removeprefix(LOCAL_HUB_PREFIX), "hub")
+    directory = validated_path(to.removeprefix(LOCAL_HUB_PREFIX), "hub")
     if directory.exists() and not directory.is_dir():
         raise UsageError(f"{str(directory)!r} is a file; a local hub is a directory.")
     return LocalHub(directory)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from camelid_core.artefacts import Manifest
+
 from camelid_train.saving.model_card import dataset_line, loading_lines, setting_lines, value_line
 
 from .card_data import CardData
@@ -17,7 +19,7 @@ def training(data: CardData) -> str:
     ]
     groups = (
         ("Training data", [dataset_line(use) for use in manifest.datasets]),
-        ("Settings", list(setting_lines(manifest))),
+        ("Settings", [*setting_lines(manifest), *_cutoff(manifest)]),
         ("Metrics", measured),
     )
     texts = ["\n".join([f"## {name}", "", *(f"- {row}" for row in rows)]) for name, rows in groups if rows]
@@ -44,3 +46,9 @@ def description(data: CardData) -> str:
         "gguf": f"This repo contains GGUF format model files for {data.title}.",
     }.get(kind, f"This repository holds {data.title}, fine-tuned from {data.base}.")
     return f"## Description\n\n{what}\n\nMade by Camelid; `camelid.json` holds every detail of how."
+
+
+def _cutoff(manifest: Manifest) -> list[str]:
+    """The longest row in tokens: adapters of one run are told apart by it."""
+    cutoff = (manifest.parameters.get("data") or {}).get("cutoff")
+    return [f"data.cutoff: {cutoff} tokens"] if cutoff else []
