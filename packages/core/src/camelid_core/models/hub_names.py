@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from camelid_core.errors import ModelError, UsageError, shortened
-from camelid_core.paths import validated_path
+from camelid_core.paths import LOCAL_HUB_PREFIX, validated_path
 
 MAIN = "main"
-LOCAL_HUB_PREFIX = "hub:"
 CACHE = ".cache"
 """Where a local hub keeps its branches as Hugging Face's cache does: `HF_HUB_CACHE=DIR/.cache` makes it visible."""
 _PART = r"[A-Za-z0-9][\w.-]*"

@@ -15,13 +15,13 @@ from typing import Any
 from camelid_core.artefacts import Manifest, is_artefact, read_artefact
 from camelid_core.errors import ModelError, UnknownName, UsageError
 from camelid_core.licences import combined, licence_id, stated_licence
-from camelid_core.paths import HUB_PREFIX, artefacts_dir, models_dir, safe_name, validated_path
+from camelid_core.paths import HUB_PREFIX, LOCAL_HUB_PREFIX, artefacts_dir, models_dir, safe_name, validated_path
 from camelid_core.plugins import Host
 from camelid_core.templates.hf_chat_template import MODEL_TEMPLATE, read_chat_template
 
 from .adapters import ModelAdapter, PullableModel, adapter_for
 from .gguf import SUFFIX, gguf_config, gguf_files, gguf_metadata, has_tokenizer_file, is_gguf
-from .hub_names import LOCAL_HUB_PREFIX, MAIN, parse_branch_name, require_branch
+from .hub_names import MAIN, parse_branch_name, require_branch
 from .known_models import known_by_content
 from .rope import rope_parameters
 from .stray_files import refuse_stray_files

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from camelid_core.artefacts import MANIFEST, Manifest
 from camelid_core.errors import JobError
-from camelid_core.models.hub_names import CACHE, LOCAL_HUB_PREFIX, valid_branch, valid_repository
+from camelid_core.models.hub_names import CACHE, valid_branch, valid_repository
+from camelid_core.paths import LOCAL_HUB_PREFIX
 from pydantic import ValidationError
 
 from camelid_train.saving.disk_space import require

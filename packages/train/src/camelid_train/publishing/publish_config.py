@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from camelid_core.config import Config
-from camelid_core.models.hub_names import LOCAL_HUB_PREFIX, valid_branch, valid_repository
-from camelid_core.paths import absolute_if_path, validated_path
+from camelid_core.models.hub_names import valid_branch, valid_repository
+from camelid_core.paths import LOCAL_HUB_PREFIX, absolute_if_path, validated_path
 from pydantic import Field, field_validator
 
 from camelid_train.config import plain_name

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from camelid_core.errors import UsageError
-from camelid_core.models.hub_names import LOCAL_HUB_PREFIX
-from camelid_core.paths import validated_path
+from camelid_core.paths import LOCAL_HUB_PREFIX, validated_path
 
 from .hub_target import HubTarget
 from .publish_config import THE_HUB
