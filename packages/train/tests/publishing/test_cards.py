@@ -153,7 +153,7 @@ def test_the_airoboros_prompt_is_that_of_the_seeds(making):
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.text(max_size=60), st.text(max_size=60))
+@given(st.text(max_size=60) | st.text("\x85\u2028\u2029\r\n\t \ufeff'\"-:{}x", max_size=9), st.text(max_size=60))
 def test_any_prompt_comes_back_from_the_head_and_the_text_stays(prompt, text):
     prompt = prompt.encode("utf-8", "replace").decode()
     card = with_fields(f"---\nz: 1\n---\n# {text!r}\n", {"prompt_template": prompt, "a": ["b"]})

@@ -59,6 +59,11 @@ def test_a_family_is_published_verifies_and_links_to_each_other(artefacts, hub):
                 assert f"](/{other})" in found.card
             assert "N/A" in found.card  # variants that were not made
     assert len({each.card for each in target.branches("me/run-GPTQ").values()}) == 1
+    gptq, merged = (target.branches(name)["main"].card for name in ("me/run-GPTQ", "me/run-fp32"))
+    assert "- Original model: [Run](/me/run-fp32)" in gptq
+    assert fields_of(gptq)["base_model"] == "me/run-fp32"
+    assert "- Original model: [someone/tiny-base](https://huggingface.co/someone/tiny-base)" in merged
+    assert fields_of(merged)["base_model"] == "someone/tiny-base"
     assert {"run.Q4_K_M.gguf", "run.Q8_0.gguf"} <= set(target.branches("me/run-GGUF")["main"].manifest.files)
     gptq = {path.name for path in (artefacts.root / "run-gptq" / ACT).iterdir()} | {".gitattributes"}
     assert set(files_at(hub, "me/run-GPTQ", ACT)) == gptq

@@ -76,6 +76,13 @@ def test_what_is_no_path_and_no_secret_stays(redactor):
     )
     found: Counter[str] = Counter()
     assert redactor.text(text, found) == text
+    own = Redactor(["/srv/models"])
+    assert own.text("https://x.org/srv/models/y and a/srv/models, /srv/models-2", found) == (
+        "https://x.org/srv/models/y and a/srv/models, models-2"
+    )
+    assert own.text("at /srv/models/y: file:///srv/models, PATH=/bin/x:/srv/models/z", found) == (
+        "at y: models, PATH=/bin/x:z"
+    )
     values = {"eos_token": "</s>", "unit": "tokens/s", "switch": "/no_think", "id": "org/name", "n": 1, "list": ["/"]}
     from camelid_train.publishing.redaction import Findings
 

@@ -73,7 +73,8 @@ class Redactor:
     def __init__(self, places: Iterable[str] = (), secrets: Iterable[str] = ()) -> None:
         known = sorted({place.rstrip("/") for place in places if len(place) > 3}, key=len, reverse=True)
         rest = rf"(?:/{_PART})*/?"
-        self._places = re.compile("|".join(rf"{re.escape(place)}(?![\w.-]){rest}" for place in known) or r"(?!)")
+        any_place = "|".join(map(re.escape, known)) or r"(?!)"
+        self._places = re.compile(rf"(?<![\w./-])(?:file://)?(?:{any_place})(?![\w.-]){rest}")
         words = sorted({each for each in secrets if len(each) >= _LEAST_SECRET}, key=len, reverse=True)
         self._words = re.compile("|".join(map(re.escape, words)) or r"(?!)")
 

@@ -15,6 +15,8 @@ from camelid_core.plugins import Host
 from camelid_train.publishing.licence_statement import LicenceStatement
 from camelid_train.saving.model_card import hub_id_of
 
+_HUB = "https://huggingface.co"
+"""Where base models are, wherever this one is published."""
 ROLES = {
     "adapter": "peft",
     "merged": "merged",
@@ -73,6 +75,15 @@ class CardData:
         """The repository of the model that this one was made from: the merged one if it is published, else the base."""
         merged = next((each.repository for each in self.family if each.role == "merged"), "")
         return merged if merged and merged != self.repository else hub_id_of(self.manifest)
+
+    @property
+    def original_link(self) -> str:
+        """The original model as Markdown: a link where it has an address."""
+        if not self.original:
+            return self.base
+        if self.original == hub_id_of(self.manifest):
+            return f"[{self.original}]({_HUB}/{self.original})"
+        return f"[{self.title}]({self.web(self.original, '')})"
 
     def branch_address(self, branch: str = MAIN) -> str:
         return self.web(self.repository, branch)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
+
 
 def with_fields(card: str, fields: Mapping[str, Any]) -> str:
     """`card` with these fields at its head, in alphabetical order. Fields of others stay; a head that says the same
@@ -17,7 +19,6 @@ def with_fields(card: str, fields: Mapping[str, Any]) -> str:
         ValueError: the head is no YAML mapping.
     """
     from huggingface_hub.repocard import RepoCard
-    from huggingface_hub.repocard_data import CardData
 
     card = card if card.startswith("---") else f"---\n{{}}\n---\n{card}"  # else a line in the text is taken for one
     parsed = RepoCard(card)
@@ -25,7 +26,16 @@ def with_fields(card: str, fields: Mapping[str, Any]) -> str:
     wanted = {**{name: value for name, value in found.items() if name not in fields}, **fields}
     if found == wanted and found:
         return card
-    return f"---\n{CardData(**dict(sorted(wanted.items()))).to_yaml()}\n---\n{parsed.text}"
+    return f"---\n{_yaml(dict(sorted(wanted.items())))}\n---\n{parsed.text}"
+
+
+def _yaml(fields: dict[str, Any]) -> str:
+    """As huggingface_hub writes it; where that loses something (PyYAML folds rare line ends away), with all but ASCII
+    escaped, which loses nothing."""
+    from huggingface_hub.repocard_data import CardData
+
+    text = CardData(**fields).to_yaml()
+    return text if yaml.safe_load(text) == fields else yaml.safe_dump(fields, sort_keys=False, width=120).strip()
 
 
 def fields_of(card: str) -> dict[str, Any]:

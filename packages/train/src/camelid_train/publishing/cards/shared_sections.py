@@ -21,7 +21,7 @@ from .variants import NOT_AVAILABLE, published_variants, variant_matrix
 
 _MEMBERS = {
     "adapter": "PEFT adapter, to be loaded with its base",
-    "merged": "Merged model in 16 bits, unquantised, for GPUs and for further conversions",
+    "merged": "Merged model, unquantised, for GPU inference and for further conversions",
     "GPTQ": "GPTQ models for GPU inference, with multiple quantisation parameter options",
     "GGUF": "GGUF models for CPU and GPU inference",
 }
@@ -38,17 +38,10 @@ def prompt_text(contract: TemplateContract | None) -> str:
 
 def title(data: CardData, kind: str) -> str:
     """The heading, with who made the model and what it was made from."""
-    creator = (
-        f"[{data.creator}](https://huggingface.co/{data.creator})"
-        if re.fullmatch(r"[\w.-]+", data.creator)
-        else data.creator
-    )
-    original = f"[{data.title}]({data.web(data.original, '')})" if data.original else data.base
-    lines = [
-        f"# {data.title} {kind}",
-        f"- Model creator: {creator}" if creator else "",
-        f"- Original model: {original}",
-    ]
+    known = re.fullmatch(r"[A-Za-z0-9][\w.-]*", data.creator)
+    creator = f"[{data.creator}]({data.web(data.creator, '')})" if known else data.creator
+    lines = [f"# {data.title} {kind}", f"- Model creator: {creator}" if creator else ""]
+    lines.append(f"- Original model: {data.original_link}")
     return "\n".join([*filter(None, lines), ""])
 
 
@@ -60,7 +53,7 @@ def repositories(data: CardData) -> str:
         for role, what in _MEMBERS.items()
     ]
     others = [f"* [{role}]({data.web(name, '')})" for role, name in members.items() if role not in ROLES]
-    original = [f"* [Original model]({data.web(data.original, '')})"] if data.original else []
+    original = [f"* Original model: {data.original_link}"]
     return "\n".join(["## Repositories available", "", *lines, *others, *original])
 
 
@@ -90,7 +83,7 @@ def test_status(data: CardData) -> str:
         f"- `{branch}`: {status(proof_of(manifest), str(manifest.parameters.get(OVERRIDDEN) or ''))}"
         for branch, manifest in data.branches.items()
     ]
-    about = "Compared with the model it was made from, on held-out text that was not used for calibration."
+    about = "Whether it answers as the model it was made from, on held-out text that was not used for calibration:"
     return "\n".join(["## Test status", "", about, "", *lines])
 
 
