@@ -20,8 +20,8 @@ VAGUE = {
 """Names of modules that do not say what is inside."""
 
 GERUNDS = {
-    "interleaving", "launching", "listing", "loading", "mixing", "monitoring", "packing", "planning", "sampling",
-    "saving", "staging", "testing", "training", "wording",
+    "interleaving", "launching", "listing", "loading", "mixing", "monitoring", "packing", "planning", "publishing",
+    "sampling", "saving", "staging", "testing", "training", "wording",
 }  # fmt: skip
 """Terms of the field, or names of folders that say what is done in them."""
 

@@ -99,6 +99,7 @@ def test_what_is_a_path_means_the_same_elsewhere_and_a_plain_name_stays(home, mo
     assert absolute_if_path("here.jsonl") == str(here / "here.jsonl")
     assert absolute_if_path("./soon") == str(here / "soon")
     assert absolute_if_path("folder/soon") == str(here / "folder/soon")
+    assert absolute_if_path("hub:folder/me/x:b1") == f"hub:{here}/folder/me/x:b1"
     assert absolute_if_path("/abs/x") == "/abs/x"
     assert absolute_if_path("~/x") == str(Path.home() / "x")
     for name in ("", "cot-arithmetic", "HuggingFaceTB/SmolLM2-135M"):

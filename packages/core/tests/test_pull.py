@@ -195,3 +195,23 @@ def test_a_disk_that_takes_nothing_is_not_the_networks_fault(host, hub, index, m
     with pytest.raises(ModelError, match=rf"model 'tiny' cannot be put into '.*models': {why}; nothing was kept"):
         pull("tiny", host, said.append)
     assert left() == []
+
+
+def test_a_branch_is_pulled_beside_the_others(host, said, monkeypatch):
+    """`ORG/NAME:BRANCH` asks the Hub for that revision, and has a directory of its own."""
+    asked = []
+
+    def stage(hub_id, revision, target, report):
+        asked.append((hub_id, revision))
+        target.mkdir()
+        (target / "config.json").write_text(json.dumps({"model_type": "x", "revision": revision}))
+        (target / "model.safetensors").touch()
+        return ""
+
+    monkeypatch.setattr(pulling, "_from_hub", stage)
+    for name, revision in (("org/big:b1", "b1"), ("org/big", "main"), ("org/big:main", "main")):
+        pull(name, host, said.append)
+        assert resolve_model(name, host).config["revision"] == revision
+    assert asked == [("org/big", "b1"), ("org/big", "main")]
+    with pytest.raises(UsageError, match="letters, digits"):
+        pull("org/big:a b", host, said.append)

@@ -14,6 +14,8 @@ from .errors import UsageError, shortened
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 HUB_PREFIX = "hf:"
 """Prefix of a dataset on the Hub, whatever lies in the working directory."""
+LOCAL_HUB_PREFIX = "hub:"
+"""Prefix of a model in a local hub: `hub:DIR/ORG/NAME:BRANCH`."""
 _MAX_NAME, _MAX_PATH = 255, 4095
 """In bytes: what almost every file system takes."""
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{device}{n}" for device in ("com", "lpt") for n in range(1, 10))}
@@ -101,6 +103,8 @@ def absolute_if_path(text: str) -> str:
     """
     if not text or text.startswith(HUB_PREFIX):
         return text
+    if text.startswith(LOCAL_HUB_PREFIX):
+        return f"{LOCAL_HUB_PREFIX}{validated_path(text.removeprefix(LOCAL_HUB_PREFIX)).absolute()}"
     path = validated_path(text)
     is_path = text.startswith((".", "/", "~")) or path.exists() or (os.sep in text and path.parent.exists())
     return str(path.absolute()) if is_path else text

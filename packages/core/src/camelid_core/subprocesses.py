@@ -56,6 +56,11 @@ def safe_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return others | {"PYTHONPATH": os.pathsep.join(entries)} if entries else others
 
 
+def is_secret_variable(name: str) -> bool:
+    """Whether an environment variable holds a secret, by its name."""
+    return any(word in name.upper() for word in _SECRET_WORDS)
+
+
 def _may_pass(name: str) -> bool:
-    by_prefix = name.startswith(_PASSED_PREFIXES) and not any(word in name.upper() for word in _SECRET_WORDS)
+    by_prefix = name.startswith(_PASSED_PREFIXES) and not is_secret_variable(name)
     return by_prefix or name in _PASSED_VARIABLES

@@ -82,6 +82,12 @@ def camelid_tasks() -> list[Task]:
             "camelid_train.export.task:export",
         ),
         Task(
+            "publish",
+            "Publish artefacts to a hub.",
+            "camelid_train.publishing.publish_config:PublishConfig",
+            "camelid_train.publishing.publish_task:publish",
+        ),
+        Task(
             "diff",
             "Make the weight diff of a model to its base.",
             "camelid_train.export.config:DiffConfig",
@@ -105,5 +111,6 @@ def camelid_commands() -> list[Command]:
         Command("compat", "Read other tools' command lines.", "camelid_train.commands.compat:app"),
         Command("diff", "Make weight diffs, and recover models from them.", "camelid_train.commands.diff:app"),
         Command("export", "Write a model in another format.", "camelid_train.commands.export:app"),
+        Command("publish", "Publish artefacts to the Hub or to a local hub.", "camelid_train.commands.publish:app"),
         Command("merge", "Merge an adapter into its base model.", "camelid_train.commands.merge:app"),
     ]

