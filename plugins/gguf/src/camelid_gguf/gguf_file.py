@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from camelid_train.saving.disk_space import require
+
 from .number_formats import row_bytes
 
 _ALIGNMENT = 32
@@ -43,6 +45,7 @@ class FileWriter:
         import gguf
         import numpy as np
 
+        self._path, self._largest = path, max(entry.size for entry in entries.values())
         self._writer = gguf.GGUFWriter(path, architecture, split_max_size=limit)
         for key, value in metadata.items():
             _adder(self._writer, value)(key, value)
@@ -51,7 +54,11 @@ class FileWriter:
             self._writer.add_tensor_info(name, entry.shape, np.dtype(np.float32), entry.size, raw_dtype=kind)
 
     def write(self, tensors: Iterable[Any]) -> None:
-        """The bytes of all tensors, in their order."""
+        """The bytes of all tensors, in their order.
+
+        Raises:
+            DiskFull: there is no room for them.
+        """
         writer = self._writer
         try:
             writer.write_header_to_file()
@@ -59,6 +66,9 @@ class FileWriter:
             writer.write_ti_data_to_file()
             for data in tensors:
                 writer.write_tensor_data(data)
+        except OSError:
+            require(self._path.parent, self._largest, f"writing {self._path.name!r}")
+            raise
         finally:
             writer.close()
 
