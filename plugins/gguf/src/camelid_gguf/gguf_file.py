@@ -6,6 +6,7 @@ Knows nothing of models.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +14,6 @@ from typing import Any, NamedTuple
 from camelid_train.saving.disk_space import require
 
 from .number_formats import row_bytes
-
-_ALIGNMENT = 32
-"""Tensors begin at multiples of this."""
 
 
 class Entry(NamedTuple):
@@ -26,14 +24,7 @@ class Entry(NamedTuple):
 
     @property
     def size(self) -> int:
-        rows = 1
-        for each in self.shape[:-1]:
-            rows *= each
-        return rows * row_bytes(self.number_format, self.shape[-1])
-
-
-def padded(size: int) -> int:
-    return -(-size // _ALIGNMENT) * _ALIGNMENT
+        return math.prod(self.shape[:-1]) * row_bytes(self.number_format, self.shape[-1])
 
 
 class FileWriter:
@@ -89,16 +80,3 @@ def _adder(writer: Any, value: Any) -> Callable[[str, Any], None]:
             found: Callable[[str, Any], None] = getattr(writer, method)
             return found
     raise TypeError(f"{value!r} has no type of GGUF")
-
-
-def metadata_bytes(metadata: Mapping[str, Any]) -> int:
-    """How many bytes the metadata takes."""
-    return sum(12 + len(key.encode()) + _value_bytes(value) for key, value in metadata.items())
-
-
-def _value_bytes(value: Any) -> int:
-    if isinstance(value, str):
-        return 8 + len(value.encode())
-    if isinstance(value, list):
-        return 12 + sum(_value_bytes(each) for each in value)
-    return 1 if isinstance(value, bool) else 4
