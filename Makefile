@@ -4,7 +4,9 @@ PY ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '$(NE
 VENV ?= .venv
 BIN := $(VENV)/bin
 UI ?= 1
-PLUGINS := plugins/alpaca-cot plugins/llamacpp plugins/openai-engine plugins/trl
+PLUGINS := plugins/alpaca-cot plugins/gguf plugins/llamacpp plugins/openai-engine plugins/trl
+# Installed without what they need, which does not go with constraints-cpu.txt: tests/test_gptq.py makes an environment.
+APART := plugins/gptq
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 # In two runs: Playwright keeps an event loop running in a process that had a browser, where no other can start.
 WHOLE_FILES = $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
@@ -22,6 +24,7 @@ $(BIN)/python:
 $(VENV)/.installed: $(BIN)/python constraints-cpu.txt pyproject.toml $(wildcard packages/*/pyproject.toml plugins/*/pyproject.toml)
 	@echo "Installing Camelid into $(VENV) …"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints-cpu.txt -e 'packages/core[data,quality]' -e 'packages/train[qlora]' -e 'packages/serve[api,metrics,plots]' -e packages/ui $(PLUGINS:%=-e %)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps $(APART:%=-e %)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed requirements-dev.txt
@@ -48,7 +51,7 @@ format: $(VENV)/.dev  ## Put style right
 	$(BIN)/ruff format .
 
 types: $(VENV)/.dev  ## Check types
-	$(BIN)/mypy packages/core/src packages/train/src packages/serve/src packages/ui/src $(PLUGINS:%=%/src)
+	$(BIN)/mypy packages/core/src packages/train/src packages/serve/src packages/ui/src $(PLUGINS:%=%/src) $(APART:%=%/src)
 
 contracts: $(VENV)/.dev  ## Check who may import whom
 	$(BIN)/lint-imports

@@ -176,7 +176,7 @@ def llamafactory(task: dict[str, Any]) -> dict[str, Any]:
 def llamacpp(task: dict[str, Any]) -> dict[str, Any]:
     """llama.cpp's own server, called without HTTP, on a GGUF file of the same weights."""
     import xllamacpp
-    from gguf_of import write_gguf
+    from camelid_gguf.testing import write_gguf
 
     longest = max(map(len, task["prompts"])) + task["new_tokens"]
     settings = xllamacpp.CommonParams()

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,14 +64,25 @@ class Environment:
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    path = bare_environment(tmp_path_factory.mktemp("clean") / "venv", with_pip=True)
-    made = Environment(path, tmp_path_factory.mktemp("home"))
-    isolation = ["--no-build-isolation"] if importlib.util.find_spec("hatchling") else []
-    sources = [*(ROOT / "packages" / name for name in ("core", "train", "serve", "ui")), PLUGIN]
-    quiet = ("--quiet", "--disable-pip-version-check", "--no-deps")
-    made.run("python", "-m", "pip", "install", *quiet, *isolation, *sources)
-    return made
+def make_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Environment]:
+    """Makes an environment with the four packages and further distributions of ours, by their directories. `without`
+    are third-party packages that it does not get from here."""
+
+    def make(*further: Path, without: tuple[str, ...] = ()) -> Environment:
+        path = bare_environment(tmp_path_factory.mktemp("clean") / "venv", with_pip=True, without=without)
+        made = Environment(path, tmp_path_factory.mktemp("home"))
+        isolation = ["--no-build-isolation"] if importlib.util.find_spec("hatchling") else []
+        sources = [*(ROOT / "packages" / name for name in ("core", "train", "serve", "ui")), *further]
+        quiet = ("--quiet", "--disable-pip-version-check", "--no-deps")
+        made.run("python", "-m", "pip", "install", *quiet, *isolation, *sources)
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def environment(make_environment: Callable[..., Environment]) -> Environment:
+    return make_environment(PLUGIN)
 
 
 @pytest.fixture(scope="session")
@@ -119,21 +130,23 @@ def _answers(url: str) -> bool:
         return False
 
 
-def bare_environment(path: Path, with_pip: bool = False) -> Path:
-    """Everything third-party, and nothing of ours."""
+def bare_environment(path: Path, with_pip: bool = False, without: tuple[str, ...] = ()) -> Path:
+    """Everything third-party but `without`, and nothing of ours. What is linked lies beside the environment, where pip
+    touches nothing: inside, it would follow the links and uninstall from where they lead."""
     venv.create(path, with_pip=with_pip, symlinks=True)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    link = path / "third-party"
-    link_packages(link, (Path(entry) for entry in sys.path if entry.endswith("site-packages")))
+    link = path.with_name("third-party")
+    link_packages(link, (Path(entry) for entry in sys.path if entry.endswith("site-packages")), without)
     (path / "lib" / version / "site-packages" / "third-party.pth").write_text(f"{link}\n")
     return path
 
 
-def link_packages(target: Path, directories: Iterable[Path]) -> None:
+def link_packages(target: Path, directories: Iterable[Path], without: tuple[str, ...] = ()) -> None:
     """Everything installed in `directories` but what is ours; the first of a name wins."""
     target.mkdir()
+    skipped = (*OURS, "pip", *without)
     for directory in directories:
         for item in directory.iterdir() if directory.is_dir() else ():
             place = target / item.name
-            if not item.name.startswith((*OURS, "pip")) and item.suffix != ".pth" and not place.exists():
+            if not item.name.startswith(skipped) and item.suffix != ".pth" and not place.exists():
                 place.symlink_to(item)

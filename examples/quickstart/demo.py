@@ -28,7 +28,8 @@ from camelid_core.subprocesses import module_command
 from camelid_core.writers import write_alpaca
 from camelid_serve.config import EvaluateConfig, PredictConfig
 from camelid_serve.engine import Sampling
-from camelid_train.config import MergeConfig, Recipe
+from camelid_train.config import Recipe
+from camelid_train.export.merge_config import MergeConfig
 
 RECIPE = Path(__file__).with_name("recipe.toml")
 QUESTION = "Tom has 5 bags of 6 apples and eats 4. How many apples are left?"

@@ -32,7 +32,7 @@ _ARGUMENTS = [
     "--disable-sync", "--no-first-run", "--disable-features=Translate,OptimizationHints,MediaRouter",
 ]  # fmt: skip
 
-expect.set_options(timeout=60_000)
+expect.set_options(timeout=300_000)  # on a busy machine a page is minutes behind; a wait that is met costs nothing
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -148,7 +148,7 @@ class Eyes:
         if LATE:
             context.add_init_script(_LATE)
         page = context.new_page()
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(300_000)
         if SLOW:
             context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": float(SLOW)})
         page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from camelid_core.jobs.foreground import open_store
 from camelid_core.readers import read
-from camelid_core.testing import write_jsonl
+from camelid_core.testing import tiny_model, write_jsonl
 
 pytestmark = pytest.mark.slow
 
@@ -134,6 +134,21 @@ def test_eval_hides_keys(base: Path) -> None:
     options = ("--lengths", "300,900", "--depths", "0.5", "--trials", "1")
     summary = json.loads(camelid("eval", "passkey", str(base), *options, "--json").stdout)
     assert summary["results"]["variants"][0]["cells"][0] == {"length": 300, "depth": 0.5, "found": 0, "of": 1}
+
+
+def test_prove_ends_with_its_verdict(base: Path, tmp_path: Path) -> None:
+    """0 for a copy; 1, a sentence and the whole result for another model."""
+    options = ("--rows", "2", "cutoff=96", "sample_tokens=4", "--dtype", "float32")
+    passed = camelid("prove", str(base), str(base), *options, "--json")
+    summary = json.loads(passed.stdout)
+    assert (summary["passed"], summary["kl_mean"]) == (True, 0)
+    assert (Path(summary["artefact"]) / "proof.md").read_text(encoding="utf-8").startswith("## Proof")
+    other = tiny_model(tmp_path / "other", seed=9)
+    failed = camelid("prove", str(base), str(other), *options, code=1).stdout
+    assert "Failed at" in failed
+    assert "mean KL divergence per token" in failed
+    assert "kl_mean" in camelid("prove", str(base), str(base), "--limit", "kl=1", code=2).stderr
+    assert "NAME=VALUE" in camelid("prove", str(base), str(base), "--limit", "kl_mean", code=2).stderr
 
 
 def test_ctrl_c_ends_the_answer_and_not_the_program(endless: Path) -> None:

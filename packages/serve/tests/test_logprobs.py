@@ -12,7 +12,7 @@ from camelid_core.errors import ModelError
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_serve.config import EngineConfig
-from camelid_serve.engine import Request, Sampling, TokenEvent, TokenLogprob
+from camelid_serve.engine import ComputesDistributions, Request, Sampling, TokenEvent, TokenLogprob
 from camelid_serve.engines import logprobs
 from camelid_serve.generation import generate
 from camelid_serve.loaded_models import LoadedModel, LoadedModels, load_model
@@ -86,6 +86,23 @@ def test_every_token_of_an_answer_has_one_logprob(tiny: LoadedModel) -> None:
         assert stats is not None
         ended_by_a_token = stats.finish == "stop"
         assert sum(len(delta.logprobs) for delta in own) == stats.tokens + ended_by_a_token
+
+
+@pytest.mark.parametrize("first", [0, 3, 300])
+def test_distributions_are_the_models_own_from_any_position_on(tiny: LoadedModel, first: int) -> None:
+    """In pieces, in order, each token's own among them; a running answer is not disturbed."""
+    ids = [*IDS, *range(20, 320)]
+    pieces: list[torch.Tensor] = []
+    assert isinstance(tiny.engine, ComputesDistributions)
+    tiny.engine.next_token_logprobs(ids, None, first, pieces.append)
+    rows = torch.cat(pieces)
+    assert len(rows) == len(ids) - first
+    assert torch.allclose(rows.exp().sum(-1), torch.ones(len(rows)), atol=1e-5)
+    single = tiny.engine.prompt_logprobs(ids, None, 1)  # type: ignore[attr-defined]
+    for position in range(first, len(ids), 37):
+        assert float(rows[position - first, single[position].token]) == pytest.approx(
+            single[position].logprob, abs=1e-5
+        )
 
 
 @pytest.fixture

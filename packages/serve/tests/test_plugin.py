@@ -12,9 +12,9 @@ from camelid_core.tasks import import_attribute
 def test_everything_it_names_is_there() -> None:
     host = load_host()
     assert host.problems == []
-    for command in ("chat", "predict", "eval", "serve"):
+    for command in ("chat", "predict", "eval", "serve", "prove"):
         assert import_attribute(host.commands[command].target).registered_commands
-    for task in ("predict", "evaluate", "context", "passkey"):
+    for task in ("predict", "evaluate", "context", "passkey", "prove"):
         host.tasks[task].load_config()
         assert callable(host.tasks[task].load_run())
     assert callable(import_attribute(host.registry("camelid_engines")["transformers"].load))
@@ -26,6 +26,7 @@ def test_importing_it_imports_no_model_library() -> None:
         "p.camelid_tasks()[-1].load_config()\n"
         "p.camelid_tasks(), p.camelid_engines(), p.camelid_commands()\n"
         "import camelid_serve.commands.chat, camelid_serve.commands.predict, camelid_serve.commands.evaluate\n"
+        "import camelid_serve.commands.prove\n"
         "print([name for name in ('torch', 'transformers', 'peft', 'matplotlib') if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

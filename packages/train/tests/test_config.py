@@ -10,7 +10,8 @@ import pytest
 from camelid_core.config import Config, load, validate
 from camelid_core.errors import ConfigError
 from camelid_core.paths import safe_name
-from camelid_train.config import MergeConfig, Recipe
+from camelid_train.config import Recipe
+from camelid_train.export.merge_config import MergeConfig
 from camelid_train.methods.registry import methods
 from hypothesis import given
 from hypothesis import strategies as st

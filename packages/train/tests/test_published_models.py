@@ -17,8 +17,8 @@ from camelid_core.records import Message
 from camelid_core.template_contract import make_contract
 from camelid_core.testing import tiny_model, tiny_tokenizer, write_jsonl
 from camelid_core.tokenization.encoder import Encoder
-from camelid_train.config import MergeConfig
 from camelid_train.export.merge import merge
+from camelid_train.export.merge_config import MergeConfig
 from camelid_train.run import train
 from camelid_train.saving.published_prompting import unstoppable_note, write_prompting
 from camelid_train.testing import small_recipe

@@ -11,8 +11,9 @@ from camelid_core.models.loading import load_with_adapter
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.models.rope import context_length
 from camelid_core.plugins import load_host
-from camelid_train.config import MergeConfig, Recipe
+from camelid_train.config import Recipe
 from camelid_train.export.merge import merge
+from camelid_train.export.merge_config import MergeConfig
 from camelid_train.run import train
 from pydantic import ValidationError
 from transformers import AutoModelForCausalLM

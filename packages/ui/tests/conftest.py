@@ -14,6 +14,7 @@ from camelid_core.testing import tiny_model, write_jsonl
 from camelid_ui.services import Services
 from camelid_ui.services.chat import ChatService
 from camelid_ui.services.data import DataServices
+from camelid_ui.services.exports import ExportService
 from camelid_ui.services.jobs import JobService
 from camelid_ui.services.merge import MergeService
 from camelid_ui.services.models import ModelService
@@ -49,11 +50,12 @@ def services(home: Path) -> Services:
     host = load_host()
     jobs = JobService(open_store(home), lambda: None)
     models = ModelService(host)
+    merges = MergeService(models, jobs)
     return Services(
         home=home, host=host, jobs=jobs, data=DataServices.open(host, models), models=models,
         training=TrainingService(host, models, jobs), chat=ChatService(models),
         predictions=PredictionService(host, models, jobs),
-        merge=MergeService(models, jobs), plugins=PluginService(host),
+        merge=merges, exports=ExportService(host, models, jobs, merges), plugins=PluginService(host),
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from inspect import signature
 import gradio as gr
 import httpx
 from camelid_core.registry import Registry
-from camelid_train.config import MergeConfig
+from camelid_train.export.merge_config import MergeConfig
 from camelid_ui.app import build_app
 from camelid_ui.conversation_tree import ConversationTree
 from camelid_ui.i18n import Translator

@@ -8,7 +8,8 @@ import pytest
 from camelid_core.config import Config
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
-from camelid_train.config import MergeConfig, Recipe
+from camelid_train.config import Recipe
+from camelid_train.export.merge_config import MergeConfig
 from camelid_ui.config_fields import config_fields
 from camelid_ui.field_values import InvalidFields, build, default_values, flat, overrides, values_of
 from hypothesis import given

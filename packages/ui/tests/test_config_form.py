@@ -6,7 +6,8 @@ import gradio as gr
 import pytest
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
-from camelid_train.config import MergeConfig, Recipe
+from camelid_train.config import Recipe
+from camelid_train.export.merge_config import MergeConfig
 from camelid_ui.config_fields import config_fields
 from camelid_ui.config_form import ConfigForm, field_texts
 from camelid_ui.field_values import InvalidFields

@@ -26,8 +26,9 @@ from camelid_serve.config import EngineConfig, PredictConfig
 from camelid_serve.engine_process.host import EngineHost
 from camelid_serve.loaded_models import LoadedModels, load_encoder
 from camelid_serve.predict.sequential_models import SequentialModels
-from camelid_train.config import MergeConfig, Recipe
+from camelid_train.config import Recipe
 from camelid_train.export.merge import merge
+from camelid_train.export.merge_config import MergeConfig
 from camelid_train.run_preparation import check, prepare_run
 from camelid_train.testing import attempts
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from camelid_core.plugins import load_host
 from camelid_core.testing import suppress_end_of_sequence, tiny_model
+from camelid_gguf.testing import write_gguf
 from camelid_serve.config import EngineConfig
 from camelid_serve.loaded_models import LoadedModel, load_model
 
@@ -22,14 +22,6 @@ CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-
-
-def _converter() -> Any:
-    path = Path(__file__).parents[3] / "benchmarks" / "gguf_of.py"
-    spec = importlib.util.spec_from_file_location("gguf_of", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(autouse=True)
@@ -48,11 +40,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def file(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The same model as a GGUF file, alone in a directory."""
-    converter = _converter()
 
     @cache
     def make(kind: str = "f32") -> Path:
-        return converter.write_gguf(base, tmp_path_factory.mktemp(kind) / f"tiny-{kind}.gguf", kind)
+        return write_gguf(base, tmp_path_factory.mktemp(kind) / f"tiny-{kind}.gguf", kind)
 
     return make
 
@@ -70,7 +61,7 @@ def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Goes on until it is told to end, however late that is: for what is done while an answer is under way."""
     directory = suppress_end_of_sequence(tiny_model(tmp_path_factory.mktemp("models") / "endless"))
     (directory / "chat_template.jinja").write_text(CHATML, encoding="utf-8")
-    return _converter().write_gguf(directory, tmp_path_factory.mktemp("endless") / "endless.gguf", "f32")
+    return write_gguf(directory, tmp_path_factory.mktemp("endless") / "endless.gguf", "f32")
 
 
 @pytest.fixture(scope="session")

@@ -200,3 +200,15 @@ def test_smaller_numbers_give_nearly_the_same_probabilities(file: Callable[[str]
         shares = plain(torch.tensor([ids])).logits[0].log_softmax(-1)
     expected = [float(shares[place, each.token]) for place, each in enumerate(scored)]
     assert [each.logprob for each in scored] == pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.parametrize("first", [0, 140])
+def test_whole_distributions_equal_transformers(tiny: LoadedModel, plain: Any, first: int) -> None:
+    """Longer than what is decoded at once, from any position on, and the KV cache is free again afterwards."""
+    ids = [token for each in prompts(20) for token in each][:200]
+    for _ in range(2):
+        pieces: list[torch.Tensor] = []
+        tiny.engine.next_token_logprobs(ids, None, first, pieces.append)
+        with torch.inference_mode():
+            expected = plain(torch.tensor([ids])).logits[0, first:].log_softmax(-1)
+        assert torch.allclose(torch.cat(pieces), expected, atol=1e-4)

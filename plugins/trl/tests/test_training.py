@@ -12,8 +12,9 @@ from camelid_core.config import load
 from camelid_core.errors import DataError, TrainingError
 from camelid_core.integrity import sha256
 from camelid_core.tasks import Interrupted
-from camelid_train.config import MergeConfig, Recipe
+from camelid_train.config import Recipe
 from camelid_train.export.merge import merge
+from camelid_train.export.merge_config import MergeConfig
 from camelid_train.objectives.rewards import Reward, rewards
 from camelid_train.planning.plan import plan
 from camelid_train.run import train

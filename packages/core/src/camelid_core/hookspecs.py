@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .datasets.dataset import Dataset
     from .jobs.executors import Executor
     from .models.adapters import ModelAdapter
+    from .plugins import Note
     from .readers import Reader
     from .tasks import Task
     from .templates.template import PromptTemplate
@@ -63,6 +64,11 @@ def camelid_compat_commands() -> list[Command]:
 @hookspec
 def camelid_tasks() -> list[Task]:
     """Kinds of long work that a job can hold and a worker can run."""
+
+
+@hookspec
+def camelid_notes() -> list[Note]:
+    """What `camelid plugins doctor` says beside problems, such as why a package is not used."""
 
 
 @hookspec

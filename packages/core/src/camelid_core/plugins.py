@@ -41,6 +41,15 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """What `camelid plugins doctor` says beside problems: `text` is a fact about the thing called `name`, such as why
+    another package is not used."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plugin:
     """An installed distribution that extends Camelid."""
 
@@ -69,6 +78,7 @@ _HOOKS = {
         HookDescription("camelid_compat_commands", "compat command", "camelid compat --help"),
         HookDescription("camelid_tasks", "task"),
         HookDescription("camelid_executors", "executor"),
+        HookDescription("camelid_notes", "note", "camelid plugins doctor"),
     )
 }
 

@@ -74,6 +74,12 @@ NAMES = {
     "eval context": "eval context {} --lengths 64",
     "eval context --text": "eval context model --lengths 64 --text {}.txt",
     "eval passkey": "eval passkey {} --lengths 64",
+    "prove": "prove {} model",
+    "prove, export": "prove model {}",
+    "prove --data": "prove model model --data {}.jsonl",
+    "prove --template": "prove model model --template {}",
+    "prove --out": "prove model model --out {}",
+    "prove --name": "prove model model --name {}",
     "eval parity": "eval parity {}",
     "eval parity --input": "eval parity model --input {}.jsonl",
 }

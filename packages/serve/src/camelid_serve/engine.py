@@ -191,6 +191,25 @@ class ComputesPromptLogprobs(Protocol):
         """
 
 
+TakeRows = Callable[[Any], None]
+"""Takes the next rows of log-probabilities: a torch tensor [tokens, vocabulary] of float32 on the CPU."""
+
+
+@runtime_checkable
+class ComputesDistributions(Protocol):
+    """An engine that can tell the whole distribution of the token that follows, at every place of a given prompt."""
+
+    def next_token_logprobs(self, ids: Sequence[int], adapter: str | None, first: int, take: TakeRows) -> None:
+        """Give `take` the log-probabilities of all tokens after each token of `ids`, from position `first` on.
+
+        They come in order and in pieces of a few hundred rows: all rows of a long prompt would fill the memory. `take`
+        runs on the engine's thread, and a piece is its own to keep.
+
+        Raises:
+            ModelError: as `stream` does.
+        """
+
+
 @runtime_checkable
 class CanDie(Protocol):
     """An engine that may end by itself, such as one in another process."""

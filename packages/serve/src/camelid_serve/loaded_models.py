@@ -88,7 +88,7 @@ class LoadedModel:
         if template.name == self.template.name:
             return self
         encoder = Encoder(self.encoder.tokenizer, template)
-        stops, texts = _stops(self.resolved, encoder)
+        stops, texts = stops_of(self.resolved, encoder)
         return replace(self, encoder=encoder, template=encoder.template, stops=stops, stop_texts=texts)
 
     def side(self, tuned: bool) -> LoadedModel:
@@ -182,7 +182,7 @@ class LoadedModels:
         if config != self._config:
             self._engines.close()
             self._engines, self._config = EnginePool(config.dtype, config.slots), config
-        engines = {label: _choose_engine(config.engine, resolved, host) for label, resolved in resolved_models.items()}
+        engines = {label: engine_for(config.engine, resolved, host) for label, resolved in resolved_models.items()}
         _import_libraries(report)
         report("Reading the tokenizer")
         encoders = {label: load_encoder(resolved, host, template) for label, resolved in resolved_models.items()}
@@ -215,7 +215,7 @@ class LoadedModels:
         if label in self.models:
             raise UsageError(f"a model is loaded as {label!r} already; choose another label.")
         resolved = resolve_model(name, host)
-        engine, encoder = _choose_engine(self._config.engine, resolved, host), load_encoder(resolved, host, template)
+        engine, encoder = engine_for(self._config.engine, resolved, host), load_encoder(resolved, host, template)
         try:
             placement = self._engines.place(resolved, engine, report, share)
             self.models = {
@@ -256,7 +256,7 @@ def _import_libraries(report: Report) -> None:
         from transformers import AutoTokenizer  # noqa: F401
 
 
-def _choose_engine(spec: str, resolved: ResolvedModel, host: Host) -> ChosenEngine:
+def engine_for(spec: str, resolved: ResolvedModel, host: Host) -> ChosenEngine:
     """The engine of that spec; for a GGUF file one that runs those."""
     kinds = host.registry("camelid_engines")
     chosen = parse_engine_spec(kinds, spec)
@@ -295,7 +295,7 @@ def _loaded(
 ) -> LoadedModel:
     if unused := unused_settings(resolved):
         report(unused)
-    stops, texts = _stops(resolved, encoder)
+    stops, texts = stops_of(resolved, encoder)
     return LoadedModel(
         engine=engine,
         encoder=encoder,
@@ -321,7 +321,7 @@ def _check_template(resolved: ResolvedModel, encoder: Encoder) -> None:
         check_contract(contract, encoder.template, encoder.tokenizer)
 
 
-def _stops(resolved: ResolvedModel, encoder: Encoder) -> tuple[frozenset[int], tuple[str, ...]]:
+def stops_of(resolved: ResolvedModel, encoder: Encoder) -> tuple[frozenset[int], tuple[str, ...]]:
     """Token ids that end an answer: of the model, the tokenizer and the template; and the template's stop texts."""
     configs = (object_in(resolved.base / FILE), resolved.config)
     eos = [config.get("eos_token_id") for config in configs]

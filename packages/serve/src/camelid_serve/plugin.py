@@ -42,6 +42,11 @@ def camelid_commands() -> list[Command]:
         Command("predict", "Batch prediction: answer every row of a file.", "camelid_serve.commands.predict:app"),
         Command("serve", "Serve models over an OpenAI-compatible HTTP API.", "camelid_serve.commands.serve:app"),
         Command(
+            "prove",
+            "Compare an export with its source on held-out text, and say whether it is as good.",
+            "camelid_serve.commands.prove:app",
+        ),
+        Command(
             "eval",
             "Evaluate: answer accuracy, perplexity and passkey retrieval by context length, engine parity.",
             "camelid_serve.commands.evaluate:app",

@@ -29,4 +29,10 @@ TASKS = (
         "camelid_serve.evaluations.long_context_config:PasskeyConfig",
         "camelid_serve.evaluations.passkey:run",
     ),
+    Task(
+        "prove",
+        "Compare an export with its source on held-out text.",
+        "camelid_serve.evaluations.proof.proof_config:ProofConfig",
+        "camelid_serve.evaluations.proof.proof_task:run",
+    ),
 )

@@ -1,4 +1,4 @@
-"""The recipe: the configuration of a training run in seven sections, and that of a merge.
+"""The recipe: the configuration of a training run in seven sections.
 
 Knows fields, bounds and their help, which ends with the names of other tools: `Also: …`. Imports no torch.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from camelid_core.config import Config, apply_overrides, validate
@@ -252,39 +251,3 @@ def byte_count(size: str) -> int:
 def plain_name(text: str, empty: str) -> str:
     """`text` in characters that the name of a job may have, else `empty`; with room for a suffix."""
     return re.sub(r"[^A-Za-z0-9._-]+|\.{2,}", "-", text).strip("._-")[:56] or empty
-
-
-class MergeConfig(Config):
-    """Merge an adapter into its base model."""
-
-    adapter: str
-    """Adapter to merge: an artefact's name or a directory. Also: `adapter_name_or_path`, `lora_model_dir`."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Dtype of the merged weights; auto keeps that of the base model. Also: `torch_dtype`."""
-    weights: Literal["plain", "as-trained"] = "plain"
-    """Base weights to merge into: plain, as they are stored, or as-trained, as qlora saw them: quantised and
-    dequantised."""
-    memory: Literal["auto", "whole", "layer"] = "auto"
-    """What is in memory: the whole model in float32, whose logits are compared; or one layer at a time, where the
-    outputs of every layer are. auto takes whole where that fits."""
-    shard: ShardSize = "4GB"
-    """Maximum shard size: the largest weights file of the merged model. Also: `max_shard_size`, `export_size`."""
-    output: str = ""
-    """Output directory of the merged model; empty publishes under the job's name in Camelid's home.
-    Also: `export_dir`."""
-
-    @property
-    def publish_to(self) -> str:
-        """Where the result goes."""
-        return self.output
-
-    @property
-    def default_name(self) -> str:
-        """The default name of its job: after the adapter, in characters that a name may have."""
-        return plain_name(Path(self.adapter).name, "adapter") + "-merged"
-
-    def with_absolute_paths(self) -> MergeConfig:
-        """With relative paths made absolute."""
-        return self.model_copy(
-            update={"adapter": absolute_if_path(self.adapter), "output": absolute_if_path(self.output)}
-        )

@@ -72,7 +72,7 @@ def camelid_tasks() -> list[Task]:
         Task(
             "merge",
             "Merge an adapter into its base model.",
-            "camelid_train.config:MergeConfig",
+            "camelid_train.export.merge_config:MergeConfig",
             "camelid_train.export.merge:merge",
         ),
         Task(

@@ -51,7 +51,7 @@ DEFAULT_METHOD = "lora"
 DEFAULT_OBJECTIVE = "sft"
 ELSEWHERE = dict.fromkeys(("dpo", "kto", "orpo", "grpo"), "camelid-trl")
 """Objectives of a Camelid plugin, which may not be installed."""
-EXPORTERS_ELSEWHERE = {"gguf": "camelid-gguf", "gptq": "camelid-gptq"}
+EXPORTERS_ELSEWHERE = {"gguf": "camelid-gguf", "gguf-lora": "camelid-gguf", "gptq": "camelid-gptq"}
 """Exporters of a Camelid plugin, which may not be installed."""
 
 

@@ -14,19 +14,19 @@ def adapter() -> Callable[..., Path]:
     return _adapter
 
 
-def _adapter(base: Path, directory: Path, **options) -> Path:
+def _adapter(base: Path, directory: Path, seed: int = 0, scale: float = 0.1, **options) -> Path:
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     config = LoraConfig(**{"r": 4, "task_type": "CAUSAL_LM", "init_lora_weights": False} | options)
     tuned = get_peft_model(model, config)
     with torch.no_grad():
         for parameter in tuned.parameters():
             if parameter.requires_grad:
-                parameter.add_(0.1 * torch.randn_like(parameter))
+                parameter.add_(scale * torch.randn_like(parameter))
     tuned.save_pretrained(directory, save_embedding_layers=False)
     AutoTokenizer.from_pretrained(base).save_pretrained(directory)
     return directory

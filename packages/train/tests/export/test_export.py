@@ -16,6 +16,7 @@ from camelid_train.export import task
 from camelid_train.export.bitsandbytes import BITSANDBYTES
 from camelid_train.export.config import ExportConfig
 from camelid_train.export.exporter import ExportEstimate
+from camelid_train.sections import EXPORTERS_ELSEWHERE
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:bitsandbytes")
@@ -30,9 +31,10 @@ def config_of(source, **settings) -> ExportConfig:
 def test_bitsandbytes_is_loaded_by_transformers_alone_and_prompted_as_before(attempt, base, quantization, settings):
     run = attempt()
     config = config_of(base(), quantization=quantization, **settings)
-    estimate = task.check(config, task.export_source(config.source, load_host()), run.directory)
+    estimate = task.check(config, task.export_source(config, load_host()), run.directory)
     summary = task.export(config, run)
     assert verify_directory(run.output).manifest.parameters["export"]["quantization"] == quantization
+    assert verify_directory(run.output).manifest.parameters["export"]["estimated_size"] == estimate.size
     stored = sum(path.stat().st_size for path in run.output.glob("*.safetensors"))
     assert abs(stored - estimate.size) < 0.1 * stored + 20_000
     assert summary["size"] > stored
@@ -86,8 +88,9 @@ def test_a_quantised_model_is_not_exported_again(attempt, base, tmp_path):
         task.export(config_of(run.output), attempt(job=2))
 
 
-def test_a_format_that_is_not_there_says_what_to_install():
-    for kind, words in (("gguf", "pip install camelid-gguf"), ("onnx", "bitsandbytes"), ("", "bitsandbytes")):
+def test_a_format_that_is_not_there_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(EXPORTERS_ELSEWHERE, "absent", "camelid-absent")
+    for kind, words in (("absent", "pip install camelid-absent"), ("onnx", "bitsandbytes"), ("", "bitsandbytes")):
         with pytest.raises(ConfigError, match=words):
             validate(ExportConfig, {"source": "x", "to": {"type": kind}}, "the test")
     with pytest.raises(ConfigError, match="quantization"):

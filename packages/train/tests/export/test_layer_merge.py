@@ -10,9 +10,9 @@ import torch
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ModelError
 from camelid_core.tasks import Interrupted
-from camelid_train.config import MergeConfig
 from camelid_train.export import layer_merge
 from camelid_train.export.merge import merge
+from camelid_train.export.merge_config import MergeConfig
 from peft import IA3Config, LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -11,8 +11,8 @@ from camelid_core.artefacts import verify_directory, write_manifest
 from camelid_core.errors import ArtefactError, ModelError, UnknownName
 from camelid_core.jobs.resume_point import resume_step
 from camelid_core.tasks import Interrupted
-from camelid_train.config import MergeConfig
 from camelid_train.export.merge import merge
+from camelid_train.export.merge_config import MergeConfig
 from camelid_train.run import train
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
@@ -210,16 +210,3 @@ def test_a_large_result_is_stored_in_several_files(attempt, adapter):
     merge(MergeConfig(adapter=str(adapter()), shard="100KB"), run)
     assert len(list(run.output.glob("model-*.safetensors"))) > 2
     assert verify_directory(run.output).manifest.kind == "model"
-
-
-def test_a_base_that_is_stored_quantised_is_refused(attempt, adapter, base, tmp_path):
-    directory = adapter()
-    copy = shutil.copytree(base(), tmp_path / "quantised")
-    config = json.loads((copy / "config.json").read_text()) | {"quantization_config": {"quant_method": "gptq"}}
-    (copy / "config.json").write_text(json.dumps(config))
-    manifest = verify_manifest(directory)
-    write_manifest(
-        directory, manifest.model_copy(update={"base": manifest.base.model_copy(update={"path": str(copy)})})
-    )
-    with pytest.raises(ModelError, match=r"is stored quantised \(gptq\), and adapters cannot be folded into that"):
-        merge(MergeConfig(adapter=str(directory)), attempt(job=2))

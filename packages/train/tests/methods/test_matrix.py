@@ -12,8 +12,8 @@ from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ModelError
 from camelid_core.integrity import sha256
 from camelid_core.tasks import Interrupted
-from camelid_train.config import MergeConfig
 from camelid_train.export.merge import merge
+from camelid_train.export.merge_config import MergeConfig
 from camelid_train.methods.qlora import keep_trainable
 from camelid_train.methods.registry import methods
 from camelid_train.run import train

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from camelid_core.artefacts import read_artefact
 from camelid_core.paths import models_dir
-from camelid_train.config import MergeConfig
 from camelid_train.export.merge import merge
+from camelid_train.export.merge_config import MergeConfig
 from camelid_train.run import train
 from camelid_train.saving.model_card import hub_id_of
 

@@ -12,7 +12,8 @@ from camelid_core.errors import CamelidError
 from camelid_core.mixing import Mixture
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
-from camelid_train.config import MergeConfig, Recipe
+from camelid_train.config import Recipe
+from camelid_train.export.merge_config import MergeConfig
 
 from . import deep_links
 from .config_form import field_bounds, field_texts

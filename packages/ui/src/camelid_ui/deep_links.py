@@ -114,7 +114,12 @@ def _tab_loaders(pages: Pages) -> dict[str, TabLoader]:
         ),
         "chat": TabLoader(_chat, [chat.model], chat.shown, [chat.model]),
         "predict": TabLoader(_predict, [predict.panel.job], [predict.panel.state_changed], [predict.model]),
-        "merge": TabLoader(_merge, [merge.adapter, merge.panel.job], [merge.panel.state_changed], [merge.adapter]),
+        "merge": TabLoader(
+            _merge,
+            [merge.adapter, merge.export.source, merge.panel.job],
+            [merge.panel.state_changed],
+            [merge.adapter, merge.export.source],
+        ),
         "jobs": TabLoader(_jobs, [jobs.panel.job], [jobs.panel.state_changed]),
         "plugins": TabLoader(_plugins, outputs=[pages.plugins.shown]),
     }
@@ -159,8 +164,10 @@ def _predict(now: TabVisit) -> Updates:
 
 def _merge(now: TabVisit) -> Updates:
     page, adapters = now.pages.merge, adapters_of(now.services)
-    return now.update_dropdown(page.adapter, adapters, _first(adapters)) | now.relist_jobs(
-        page.panel.state_changed, page.panel.job
+    return (
+        now.update_dropdown(page.adapter, adapters, _first(adapters))
+        | now.update_dropdown(page.export.source, now.services.exports.sources(), None)
+        | now.relist_jobs(page.panel.state_changed, page.panel.job)
     )
 
 

@@ -49,6 +49,8 @@ NEEDS = (
     Need("eval.steps", _is_set, ("eval.patience", "train.best")),
     Need("eval.samples", _is_set, ("eval.sample_tokens",)),
     Need("train.schedule", lambda value: value != "constant", ("train.warmup",)),
+    Need("combine", lambda value: value not in ("", None, "sum"), ("density",)),
+    Need("combine", lambda value: str(value).startswith("dare"), ("dare_seed",)),
     _GREEDY,
     _GREEDY.within("sampling"),
 )

@@ -7,7 +7,7 @@ from camelid_core.errors import JobError, UsageError
 from camelid_core.events import EventLog
 from camelid_core.jobs import JobState
 from camelid_core.jobs.run_directories import EVENTS, LOG, attempt_directory
-from camelid_train.config import MergeConfig
+from camelid_train.export.merge_config import MergeConfig
 
 
 def begin(services, job):

@@ -7,7 +7,7 @@ from collections import namedtuple
 
 import pytest
 from camelid_core.errors import ModelError, UsageError
-from camelid_train.config import MergeConfig
+from camelid_train.export.merge_config import MergeConfig
 from camelid_ui.services import merge as merging
 from camelid_ui.services.models import parameters
 
@@ -38,9 +38,13 @@ def test_the_command_line_says_the_same(services):
     from camelid_train.commands.merge import merge
 
     assert services.merge.command(MergeConfig(adapter="a")) == "camelid merge a"
-    every = MergeConfig(adapter="a b", dtype="float16", weights="as-trained", memory="whole", shard="1GB", output="o")
+    every = MergeConfig(
+        adapter="a b", others=["c:0.5"], combine="dare", density=0.4, dare_seed=3, base_model="b", dtype="float16",
+        weights="as-trained", memory="whole", shard="1GB", output="o",
+    )  # fmt: skip
     assert set(every.model_fields_set) == set(MergeConfig.model_fields)
     said = services.merge.command(every)
-    assert said == "camelid merge 'a b' --dtype float16 --weights as-trained --memory whole --shard 1GB --out o"
-    options = {option.removeprefix("--") for option in said.split() if option.startswith("--")}
+    assert said.startswith("camelid merge 'a b' c:0.5 --combine dare --density 0.4 --dare-seed 3 --base-model b ")
+    assert said.endswith(" --dtype float16 --weights as-trained --memory whole --shard 1GB --out o")
+    options = {option.removeprefix("--").replace("-", "_") for option in said.split() if option.startswith("--")}
     assert options <= set(inspect.signature(merge).parameters)

@@ -10,7 +10,8 @@ from camelid_core.config import validate
 from camelid_core.errors import CamelidError, UsageError
 from camelid_core.records import Message
 from camelid_serve.engine import Sampling
-from camelid_train.config import MergeConfig, Recipe
+from camelid_train.config import Recipe
+from camelid_train.export.merge_config import MergeConfig
 from camelid_ui.access_profile import DEMO, PROFILES, NotPermitted, find_profile
 from camelid_ui.services import Services, permissions
 from camelid_ui.services.chat import AnswerRequest, ChatService

@@ -14,7 +14,8 @@ from camelid_core.datasets import library
 from camelid_core.mixing import Mixture
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
-from camelid_train.config import MergeConfig, Recipe
+from camelid_train.config import Recipe
+from camelid_train.export.merge_config import MergeConfig
 from camelid_ui.services.permissions import methods, service_paths
 
 RECIPES = (

@@ -6,15 +6,16 @@ save that a tokenizer that was made from a file's metadata must tokenise as llam
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Generator, Sequence
+from contextlib import closing
 from typing import Any
 
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.models.gguf import has_tokenizer_file, is_gguf
 from camelid_core.models.loading import Dtype, load_tokenizer
 from camelid_core.models.resolved_model import ResolvedModel
-from camelid_serve.engine import Request, TokenLogprob
-from camelid_serve.engines.logprobs import token_logprob
+from camelid_serve.engine import Request, TakeRows, TokenLogprob
+from camelid_serve.engines.logprobs import take_logprobs, token_logprob
 from camelid_serve.engines.model_thread import ModelThread
 from camelid_serve.engines.token_stream import fail
 
@@ -77,6 +78,17 @@ class LlamaEngine(ModelThread[LlamaTicket]):
         self._check_all([Request(ids, adapter=adapter)])
         return self._call_between_steps(lambda: self._prompt_logprobs(ids, top))
 
+    def next_token_logprobs(self, ids: Sequence[int], adapter: str | None, first: int, take: TakeRows) -> None:
+        """Give `take` the log-probabilities of all tokens after each token of `ids`, from position `first` on."""
+        self._check_all([Request(ids, adapter=adapter)])
+
+        def run() -> None:
+            with closing(self._prompt_logits(ids, first)) as pieces:
+                for _, logits in pieces:
+                    take_logprobs(logits, take)
+
+        self._call_between_steps(run)
+
     def _check(self, request: Request) -> None:
         if request.adapter is not None:
             raise UnknownName("adapter", request.adapter, self.adapters)
@@ -114,22 +126,28 @@ class LlamaEngine(ModelThread[LlamaTicket]):
             self._waiting.extendleft(tickets)
 
     def _prompt_logprobs(self, ids: Sequence[int], top: int) -> list[TokenLogprob]:
-        slot, found = self._batch.spare_slot, list[TokenLogprob]()
         following = [*ids[1:], None]
+        with closing(self._prompt_logits(ids)) as pieces:
+            return [
+                _token_logprob(row, token, top)
+                for start, logits in pieces
+                for row, token in zip(logits, following[start:], strict=False)
+            ]
+
+    def _prompt_logits(self, ids: Sequence[int], first: int = 0) -> Generator[tuple[int, Any], None, None]:
+        """Logits after each token of a prompt from position `first` on, in pieces, each with its own first position."""
+        slot = self._batch.spare_slot
         try:
             for start in range(0, len(ids), _LOGPROBS_CHUNK):
-                piece = ids[start : start + _LOGPROBS_CHUNK]
-                logits = self._batch.decode(
-                    [BatchToken(token, at, slot, True) for at, token in enumerate(piece, start)]
+                piece = enumerate(ids[start : start + _LOGPROBS_CHUNK], start)
+                yield (
+                    max(start, first),
+                    self._batch.decode([BatchToken(token, at, slot, at >= first) for at, token in piece]),
                 )
-                found += [
-                    _token_logprob(row, token, top) for row, token in zip(logits, following[start:], strict=False)
-                ]
         except CacheFull:
             raise ModelError("the model's cache is full of other requests; ask again.") from None
         finally:
             self._batch.evict(slot)
-        return found
 
 
 def _token_logprob(logits: Any, token: int | None, top: int) -> TokenLogprob:

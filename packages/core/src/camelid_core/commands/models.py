@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from camelid_core.licences import non_commercial
+from camelid_core.models.legacy_gptq import origin_of
 from camelid_core.models.resolved_model import ResolvedModel, adapter_targets, pullable_models, resolve_model
 from camelid_core.models.rope import describe_scaling, rope_parameters
 from camelid_core.paths import artefacts_dir, models_dir
@@ -63,6 +64,8 @@ def show_model(name: str, as_json: Json = False) -> None:
         "licence": resolved.licence,
         "non_commercial": non_commercial(resolved.licence),
     }
+    if origin := origin_of(resolved.base):
+        row["converted_from"] = origin
     if resolved.generator:
         row["generator"] = list(resolved.generator)
     if stretch := describe_scaling(resolved.config):

@@ -40,6 +40,8 @@ def doctor(as_json: Json = False, verbose: Annotated[bool, typer.Option(help="Pr
         print_rows([{**row, **{k: v[i] for k, v in details.items()}} for i, row in enumerate(rows)], True)
     else:
         print_rows(rows, False, empty=f"All {len(host.plugins)} plugins are sound.")
+        for note in host.registry("camelid_notes"):
+            typer.echo(f"\n{note.name}: {note.text}")
         for problem in problems if verbose else ():
             if problem.detail:
                 typer.echo(f"\n{problem.plugin}:\n{problem.detail}")

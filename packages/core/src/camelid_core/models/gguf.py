@@ -19,8 +19,11 @@ from typing import Any
 from camelid_core.errors import ModelError
 
 SUFFIX = ".gguf"
+IMATRIX_SUFFIX = "imatrix.gguf"
+"""How the names of files end that hold an importance matrix, and no model."""
 _FIRST_PART = re.compile(r"-00001-of-(\d{5})\.gguf$")
 _LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
+_NO_MODELS = {"adapter": "a LoRA adapter", "imatrix": "an importance matrix", "mmproj": "the eyes of a model"}
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 _MAX_ENTRIES, _MAX_TENSORS, _MAX_ARRAY_LENGTH = 10_000, 200_000, 2_000_000
@@ -35,20 +38,34 @@ def is_gguf(path: Path) -> bool:
 
 
 def gguf_files(directory: Path) -> list[Path]:
-    """The models there; of a model split into several files only the first."""
-    found = sorted(path for path in directory.iterdir() if is_gguf(path))
+    """The models there; of a model split into several files only the first, and no importance matrix."""
+    found = sorted(path for path in directory.iterdir() if is_gguf(path) and not path.name.endswith(IMATRIX_SUFFIX))
     return [path for path in found if not _LATER_PART.search(path.name)]
 
 
 def gguf_metadata(path: Path) -> dict[str, Any]:
-    """A file's metadata by key; of arrays only their length.
+    """A model's metadata by key; of arrays only their length.
+
+    Raises:
+        ModelError: unreadable, cut short, no GGUF file, or one without a model.
+    """
+    found = gguf_values(path)
+    if (kind := found.get("general.type")) in _NO_MODELS:
+        raise ModelError(f"{str(path)!r} is a GGUF file with {_NO_MODELS[kind]}; it holds no language model.")
+    if not isinstance(found.get("general.architecture"), str):
+        raise ModelError(f"{str(path)!r} is a GGUF file that names no architecture; it holds no language model.")
+    return found
+
+
+def gguf_values(path: Path) -> dict[str, Any]:
+    """The metadata of any GGUF file by key, such as an importance matrix; of arrays only their length.
 
     Raises:
         ModelError: unreadable, cut short, or no GGUF file.
     """
     try:
         state = path.stat()
-        return _metadata(path, state.st_mtime_ns, state.st_size)
+        return _values(path, state.st_mtime_ns, state.st_size)
     except OSError as error:
         raise ModelError(f"{str(path)!r} cannot be read: {error.strerror}.") from None
 
@@ -70,11 +87,8 @@ def check_gguf(path: Path) -> None:
 
 
 @lru_cache(maxsize=16)
-def _metadata(path: Path, _modified_ns: int, size: int) -> dict[str, Any]:
-    found = _read(path, size)
-    if not isinstance(found.get("general.architecture"), str):
-        raise ModelError(f"{str(path)!r} is a GGUF file that names no architecture; it holds no language model.")
-    return found
+def _values(path: Path, _modified_ns: int, size: int) -> dict[str, Any]:
+    return _read(path, size)
 
 
 def _read(path: Path, size: int) -> dict[str, Any]:

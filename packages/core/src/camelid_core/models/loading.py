@@ -20,6 +20,7 @@ from camelid_core.json_files import object_in
 
 from .devices import cpu_has_bf16
 from .gguf import gguf_tokenizer, is_gguf
+from .gptq_kernels import gptq_kernel, is_gptq, unpack_once
 from .resolved_model import ResolvedModel, with_rope_parameters
 from .rope import RopeScaling
 from .vocabulary import ADAPTER_WEIGHTS, adapter_vocabulary, is_table
@@ -86,15 +87,20 @@ def load_base(resolved: ResolvedModel, dtype: Dtype = "auto", **options: Any) ->
         UnsafeFormat: pickled weights.
         ArtefactError: damaged weights.
         ModelError: the files do not make a model.
+        MissingPackage: they are stored in a format whose library is not installed.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     check_weight_files(resolved.base)
     logging.disable_progress_bar()
+    kernel = gptq_kernel(resolved, choose_device()) if is_gptq(resolved) else ""
+    chosen = "quantization_config" in options
     options = {"dtype": choose_dtype(dtype), **resolved.adapter.model_options, **options}
-    if resolved.rope_scaled:
+    if resolved.rope_scaled or kernel:
         options["config"] = config_of(resolved)
+    if kernel and not chosen:
+        options["config"].quantization_config["backend"] = kernel
     try:
         with weights_counted(resolved.base):
             model, found = AutoModelForCausalLM.from_pretrained(
@@ -112,6 +118,8 @@ def load_base(resolved: ResolvedModel, dtype: Dtype = "auto", **options: Any) ->
             f"{resolved.name!r}: {_tensors(spare)} in its weight files and would be left out, as its config.json has "
             "fewer layers. Copy the model's files again, all of them; or correct its config.json."
         )
+    if is_gptq(resolved) and choose_device() == "cpu" and not chosen:
+        unpack_once(model)
     return model if "device_map" in options else model.to(choose_device())
 
 
@@ -187,6 +195,24 @@ def adapter_on(model: Any, resolved: ResolvedModel) -> Any:
             raise ModelError(f"adapter {resolved.name!r} does not fit {str(resolved.base)!r}: {first}") from error
         check_adapter_fits(adapted, resolved.adapter_dir, resolved.name, repr(str(resolved.base)))
         return adapted
+
+
+def add_adapter(adapted: Any, resolved: ResolvedModel, label: str) -> None:
+    """Put a further adapter beside the one on `adapted`, where PEFT calls it `label`; `check_adapter` was called.
+
+    Raises:
+        ModelError: it does not fit.
+    """
+    directory = resolved.adapter_dir
+    assert directory is not None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)  # refused below, by name
+        try:
+            adapted.load_adapter(str(directory), label)
+        except (ValueError, TypeError, RuntimeError, KeyError) as error:
+            first = " ".join(str(error).strip().splitlines()[:2])[:500]
+            raise ModelError(f"adapter {resolved.name!r} does not fit {str(resolved.base)!r}: {first}") from error
+        check_adapter_fits(adapted, directory, resolved.name, repr(str(resolved.base)), label)
 
 
 def check_adapter_fits(adapted: Any, directory: Path, name: str, base: str, label: str = "default") -> None:

@@ -23,6 +23,7 @@ from .adapters import ModelAdapter, PullableModel, adapter_for
 from .gguf import SUFFIX, gguf_config, gguf_files, gguf_metadata, has_tokenizer_file, is_gguf
 from .hub_names import MAIN, parse_branch_name, require_branch
 from .known_models import known_by_content
+from .legacy_gptq import loadable_gptq
 from .rope import rope_parameters
 from .stray_files import refuse_stray_files
 
@@ -155,6 +156,7 @@ def _from_directory(name: str, path: Path, host: Host) -> ResolvedModel:
     refuse_stray_files(path)
     if path.is_file():
         return _gguf_reference(name, path, None, host)
+    path = loadable_gptq(path)
     manifest = read_artefact(path).manifest if is_artefact(path) else None
     if manifest.kind == "diff" if manifest else _says_diff(path):
         raise ModelError(

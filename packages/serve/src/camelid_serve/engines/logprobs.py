@@ -1,4 +1,4 @@
-"""Log-probabilities: of sampled tokens, and of every token of a given prompt.
+"""Log-probabilities: of sampled tokens, and at every token of a given prompt.
 
 Knows logits and the model call. Knows nothing of sampling settings, batches or text.
 """
@@ -6,13 +6,13 @@ Knows logits and the model call. Knows nothing of sampling settings, batches or 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
 
-from camelid_serve.engine import NotFinite, TokenLogprob
+from camelid_serve.engine import NotFinite, TakeRows, TokenLogprob
 
 from .kv_cache import new_cache
 from .positions import dynamic_positions, forget_lengths
@@ -29,20 +29,44 @@ def token_logprob(logits: torch.Tensor, token: int, top: int) -> TokenLogprob:
 
 def prompt_logprobs(model: Any, ids: Sequence[int], top: int) -> list[TokenLogprob]:
     """Of every token of `ids` after the first, and last of the token that the model would choose to come next."""
-    dynamic = dynamic_positions(model)
-    forget_lengths(dynamic)
-    cache = new_cache(model.config)
     found: list[TokenLogprob] = []
-    for start in range(0, len(ids), _STRIDE):
-        piece = torch.tensor([ids[start : start + _STRIDE]], device=model.device)
-        mask = torch.ones((1, start + piece.shape[1]), dtype=torch.long, device=model.device)
-        logits = model(input_ids=piece, attention_mask=mask, past_key_values=cache, use_cache=True).logits[0]
-        following = torch.tensor(ids[start + 1 : start + 1 + len(logits)], device=model.device)
+    for start, logits in _prompt_logits(model, ids):
+        following = torch.tensor(ids[start + 1 : start + 1 + len(logits)], device=logits.device)
         if len(following) < len(logits):  # the end: the next token is the likeliest
             following = torch.cat([following.long(), logits[-1:].argmax(-1)])
         found += _token_logprobs(logits, following, top)
-    forget_lengths(dynamic)  # a running answer continues with its own
     return found
+
+
+def next_token_logprobs(model: Any, ids: Sequence[int], first: int, take: TakeRows) -> None:
+    """Give `take` the log-probabilities of all tokens after each token of `ids`, from position `first` on."""
+    for start, logits in _prompt_logits(model, ids):
+        take_logprobs(logits[max(0, first - start) :], take)
+
+
+def take_logprobs(logits: torch.Tensor, take: TakeRows) -> None:
+    """Give `take` the log-probabilities of some rows of logits, if there are any.
+
+    Raises:
+        NotFinite: the model computed no numbers.
+    """
+    if not len(logits):
+        return
+    if not all(usable_rows(logits)):
+        raise NotFinite
+    take(logits.float().log_softmax(-1).cpu())
+
+
+def _prompt_logits(model: Any, ids: Sequence[int]) -> Iterator[tuple[int, torch.Tensor]]:
+    """Logits after every token of a prompt, in pieces, each with the position of its first row."""
+    dynamic = dynamic_positions(model)
+    forget_lengths(dynamic)
+    cache = new_cache(model.config)
+    for start in range(0, len(ids), _STRIDE):
+        piece = torch.tensor([ids[start : start + _STRIDE]], device=model.device)
+        mask = torch.ones((1, start + piece.shape[1]), dtype=torch.long, device=model.device)
+        yield start, model(input_ids=piece, attention_mask=mask, past_key_values=cache, use_cache=True).logits[0]
+    forget_lengths(dynamic)  # a running answer continues with its own
 
 
 def token_losses(model: Any, windows: torch.Tensor, count: int) -> torch.Tensor:

@@ -17,11 +17,11 @@ from camelid_core.errors import ModelError, UnknownName
 from camelid_core.models.loading import Dtype, check_adapter_base, check_weight_files, load_with_adapter
 from camelid_core.models.resolved_model import ResolvedModel
 
-from camelid_serve.engine import Engine, Request, TokenLogprob
+from camelid_serve.engine import Engine, Request, TakeRows, TokenLogprob
 
 from .beam_search import beam_search, check_beams
 from .decode_batch import DecodeBatch, DecodeRow
-from .logprobs import prompt_logprobs
+from .logprobs import next_token_logprobs, prompt_logprobs
 from .lora_adapters import ResidentAdapters
 from .memory_layout import max_rows, with_transposed_weights
 from .model_thread import ModelThread
@@ -77,6 +77,11 @@ class TransformersEngine(ModelThread[Ticket]):
         """Of every token of `ids` after the first, and last of the token that the model would choose to come next."""
         self._check_all([Request(ids, adapter=adapter)])
         return self._call_between_steps(lambda: self._prompt_logprobs(ids, adapter, top))
+
+    def next_token_logprobs(self, ids: Sequence[int], adapter: str | None, first: int, take: TakeRows) -> None:
+        """Give `take` the log-probabilities of all tokens after each token of `ids`, from position `first` on."""
+        self._check_all([Request(ids, adapter=adapter)])
+        self._call_between_steps(lambda: self._next_token_logprobs(ids, adapter, first, take))
 
     def add_adapter(self, resolved: ResolvedModel) -> str:
         """Make a further adapter of this base resident; returns its name here."""
@@ -166,6 +171,11 @@ class TransformersEngine(ModelThread[Ticket]):
         self._check_all([Request(ids, adapter=adapter)])  # again: it may have been removed meanwhile
         self._adapters.activate([adapter])
         return prompt_logprobs(self._model, ids, top)
+
+    def _next_token_logprobs(self, ids: Sequence[int], adapter: str | None, first: int, take: TakeRows) -> None:
+        self._check_all([Request(ids, adapter=adapter)])
+        self._adapters.activate([adapter])
+        next_token_logprobs(self._model, ids, first, take)
 
     def _active_batch_keys(self) -> list[str | None]:
         """The batches that have running or waiting requests, by key."""

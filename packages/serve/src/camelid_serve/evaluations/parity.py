@@ -7,10 +7,9 @@ probability than the other's is a difference of weights, positions or prompts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from itertools import zip_longest
 from math import exp
 from typing import Any
 
@@ -20,10 +19,11 @@ from camelid_core.plugins import Host
 from camelid_core.records import Message
 
 from camelid_serve.config import Dtype, EngineConfig
-from camelid_serve.engine import Request, Sampling, TokenLogprob
 from camelid_serve.engine_spec import format_engine_spec, parse_engine_spec
 from camelid_serve.loaded_models import LoadedModel, load_model
 from camelid_serve.predict.inputs import open_input
+
+from .greedy_answers import GreedyAnswer, first_difference, greedy_answers
 
 PROMPTS = (
     "What is the capital of France?",
@@ -74,14 +74,6 @@ class EngineComparison:
     prompts: int
     tokens: int
     partings: tuple[Divergence, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class GreedyAnswer:
-    """A greedy answer. The last of `tokens` is None where it ended by itself."""
-
-    tokens: tuple[int | None, ...]
-    logprobs: tuple[TokenLogprob | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,22 +178,9 @@ def _answers(
 ) -> list[GreedyAnswer]:
     """With log-probabilities where the engine supports them."""
     try:
-        return list(_generate(loaded, ids, stops, tokens, _TOP_LOGPROBS))
+        return greedy_answers(loaded, ids, stops, tokens, _TOP_LOGPROBS)
     except ModelError:
-        return list(_generate(loaded, ids, stops, tokens, None))
-
-
-def _generate(
-    loaded: LoadedModel, ids: Sequence[Sequence[int]], stops: frozenset[int], tokens: int, top_logprobs: int | None
-) -> Iterator[GreedyAnswer]:
-    sampling = Sampling(max_new_tokens=tokens)
-    requests = [Request(each, sampling, loaded.adapter, stops, top_logprobs) for each in ids]
-    pairs: list[list[tuple[int | None, TokenLogprob | None]]] = [[] for _ in requests]
-    with loaded.engine.stream(requests) as stream:
-        for event in stream:
-            if event.token is not None or event.finish == "stop":
-                pairs[event.index].append((event.token, event.token_logprob))
-    return (GreedyAnswer(tuple(token for token, _ in each), tuple(logprob for _, logprob in each)) for each in pairs)
+        return greedy_answers(loaded, ids, stops, tokens)
 
 
 def _compare_answers(
@@ -214,20 +193,13 @@ def _compare_answers(
     divergences = []
     tokens = 0
     for number, (messages, ours, theirs) in enumerate(zip(prompts, first, other, strict=True), 1):
-        position = _first_difference(ours, theirs)
+        position = first_difference(ours.tokens, theirs.tokens)
         common = len(ours.tokens) if position is None else position
         tokens += sum(token is not None for token in ours.tokens[:common])
         if position is not None:
             choices = _choice(ours, theirs, position, text_of), _choice(theirs, ours, position, text_of)
             divergences.append(Divergence(number, messages[-1].content, position, *choices))
     return EngineComparison(label, len(prompts) - len(divergences), len(prompts), tokens, tuple(divergences))
-
-
-def _first_difference(ours: GreedyAnswer, theirs: GreedyAnswer) -> int | None:
-    """A shorter answer that did not end by itself was truncated: it differs where the other continues."""
-    missing = object()
-    pairs = zip_longest(ours.tokens, theirs.tokens, fillvalue=missing)
-    return next((position for position, (one, two) in enumerate(pairs) if one != two), None)
 
 
 def _choice(own: GreedyAnswer, other: GreedyAnswer, position: int, text_of: Callable[[int | None], str]) -> TokenChoice:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -32,7 +33,12 @@ def export(
     """Write a model in another format. The estimate comes first: what cannot fit is refused before it starts."""
     if not to:
         raise UsageError(f"say which format: --to {' or --to '.join(each.name for each in exporters())}.")
-    values: dict[str, Any] = {"source": source, "output": out, "to": {**parse_overrides(settings or []), "type": to}}
+    run_export(source, {**parse_overrides(settings or []), "type": to}, out, plan, as_json)
+
+
+def run_export(source: str, section: Mapping[str, Any], out: str, plan: bool, as_json: bool) -> None:
+    """Export with the settings of `section`, whose `type` is the format, or only print the estimate."""
+    values: dict[str, Any] = {"source": source, "output": out, "to": dict(section)}
     config = validate(ExportConfig, values, "the options").with_absolute_paths()
     if plan:
         _plan(config, as_json)
@@ -47,5 +53,5 @@ def _plan(config: ExportConfig, as_json: bool) -> None:
     from camelid_train.export.task import check, export_source
 
     artefacts_dir().mkdir(parents=True, exist_ok=True)
-    estimate = check(config, export_source(config.source, load_host()), artefacts_dir())
+    estimate = check(config, export_source(config, load_host()), artefacts_dir())
     print_values(asdict(estimate), as_json)

@@ -6,6 +6,7 @@ configuration and sizes. Knows nothing of prompts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 from typing import Any, Literal
 
@@ -65,6 +66,9 @@ class BitsandbytesExporter(Exporter[BitsandbytesSection]):
 
     def load_line(self, path: str, section: BitsandbytesSection) -> str:
         return f'AutoModelForCausalLM.from_pretrained("{path}")'
+
+    def choices(self) -> Sequence[BitsandbytesSection]:
+        return [BitsandbytesSection(), BitsandbytesSection(quantization="int8")]
 
     def suffix(self, section: BitsandbytesSection) -> str:
         return section.quantization

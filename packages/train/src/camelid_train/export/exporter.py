@@ -7,7 +7,7 @@ Knows the contract between an exporter and the task, and the registry that the h
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -25,30 +25,37 @@ if TYPE_CHECKING:
     from camelid_core.tokenization.encoder import Encoder
 
 SectionT = TypeVar("SectionT", bound=ExportSection)
+Finish = Callable[[Path, ExportSection, "ExportResult"], object]
+"""Writes prompting files, card and manifest beside what an exporter wrote to a directory, with its own section."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportEstimate:
     """What an export takes, before it starts: bytes of the result, of other disk space and of memory while it is
-    written, and seconds; None where nobody can say. `refusal` is why it cannot be done here, as one sentence."""
+    written, and seconds; None where nobody can say. `refusal` is why it cannot be done here, as one sentence; `note` is
+    what a person should know before it starts."""
 
     size: int
     memory: int
     scratch: int = 0
     seconds: float | None = None
     refusal: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportContext:
     """What an exporter works with. `output` exists and is empty; `task` takes progress and stop requests, and has the
-    directories of earlier attempts; `encoder` and `contract` are how the model is prompted."""
+    directories of earlier attempts; `encoder` and `contract` are how the model is prompted. An exporter that makes
+    several models calls `finish` with the directory of each, which must be below `output` in the end: it writes what
+    the caller writes for a single one."""
 
     output: Path
     task: TaskContext
     host: Host
     encoder: Encoder
     contract: TemplateContract
+    finish: Finish
 
     def progress(self, done: int, total: int, unit: str, what: str) -> None:
         """Report progress. Raises Interrupted: a stop was requested."""
@@ -61,10 +68,12 @@ class ExportContext:
 @dataclass(frozen=True, slots=True)
 class ExportResult:
     """What the manifest keeps of an export: `metrics` that were measured, and `parameters` beside the section's own,
-    such as the hash of the calibration rows."""
+    such as the hash of the calibration rows. `parts` says that `output` holds several models, each in a directory of
+    its own: what lies beside them is a card and a manifest of all."""
 
     metrics: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    parts: bool = False
 
 
 class Exporter(ABC, Generic[SectionT]):
@@ -72,8 +81,8 @@ class Exporter(ABC, Generic[SectionT]):
 
     `name` is what `--to` takes and the section's `type`; `kind` is the kind of artefact that comes out. `whole` says
     that it takes whole models only: an adapter is merged with its base before; else it is given the adapter as it is.
-    `prompting` says that the result is a Transformers directory: tokenizer, chat template and generation settings are
-    written beside what `export` wrote.
+    `gguf` says that it takes GGUF files, and nothing else. `prompting` says that the result is prompted through
+    Transformers' files: tokenizer, chat template and generation settings are written beside what `export` wrote.
     """
 
     name: str
@@ -81,6 +90,7 @@ class Exporter(ABC, Generic[SectionT]):
     config: type[SectionT]
     kind: ArtefactKind
     whole: bool = True
+    gguf: bool = False
     prompting: bool = True
 
     @abstractmethod
@@ -99,6 +109,10 @@ class Exporter(ABC, Generic[SectionT]):
     @abstractmethod
     def load_line(self, path: str, section: SectionT) -> str:
         """The line to type, or to write in Python, that loads the result at `path`."""
+
+    def choices(self) -> Sequence[SectionT]:
+        """What a page offers of this format, each by its `suffix`."""
+        return [self.config.model_validate({})]
 
     def suffix(self, section: SectionT) -> str:
         """What is added to the source's name for the result's: `q4_k_m`."""

@@ -1,25 +1,31 @@
-"""Merging layer by layer: an adapter folded into base weights that never are in memory together.
+"""Merging layer by layer: adapters folded into base weights that never are in memory together.
 
 The model is built without its weights; each adapted layer gets its own from the base's files, is merged by PEFT, and is
-written. In memory are the adapter and one layer, whatever the size of the base. Whole logits cannot be compared so;
-instead every layer is asked before and after, with random inputs, and must answer the same.
+written. In memory are the adapters and one layer, whatever the size of the base. Whole logits cannot be compared so;
+instead every layer is asked before and after, with random inputs, and must answer the same. Of several adapters each is
+merged into the layer by itself, and what they changed is combined: DoRA goes with rsLoRA, and ranks may differ.
 
 Knows PEFT and files of weights. Knows no manifest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from camelid_core.errors import ModelError
 from camelid_core.integrity import safetensors_header
-from camelid_core.models.loading import adapter_on, check_adapter, check_weight_files, config_of
+from camelid_core.models.loading import adapter_on, add_adapter, check_adapter, check_weight_files, config_of
 from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.models.vocabulary import ADAPTER_WEIGHTS, adapter_vocabulary, is_table, vocabulary_size
 
+from camelid_train.config import byte_count
+
+from .combination import combined
+from .gptq_weights import GptqWeightFiles
+from .merge_config import MergeConfig, WeightedAdapter
 from .weight_files import ShardWriter, WeightFiles
 
 _TOLERANCE = 1e-4
@@ -55,46 +61,87 @@ def why_whole(resolved: ResolvedModel) -> str:
     return ""
 
 
+def replaces_weights(resolved: ResolvedModel) -> bool:
+    """Whether an adapter brings weights in place of the base's (`modules_to_save`)."""
+    from peft import PeftConfig
+
+    config: Any = PeftConfig.from_pretrained(str(_adapter_dir(resolved)), local_files_only=True)
+    return bool(getattr(config, "modules_to_save", None))
+
+
 def merge_by_layer(
-    resolved: ResolvedModel, output: Path, dtype: Any, shard_bytes: int, report: ReportLayer
+    adapters: Sequence[ResolvedModel], settings: MergeConfig, output: Path, dtype: Any, report: ReportLayer
 ) -> Mapping[str, float]:
     """Write configuration and merged weights to `output`; returns how much the merged layers differ from base plus
-    adapter, and how much the adapter changes them, both as parts of the layer's largest output.
+    adapter, and how much the adapters change them, both as parts of the layer's largest output.
+
+    `adapters` are all on one base, in the order of `settings.adapters`.
 
     Raises:
-        ModelError: an adapted layer is not in the base's files under its own name, the adapter changes nothing, or a
+        ModelError: an adapted layer is not in the base's files under its own name, an adapter changes nothing, or a
             merged layer answers otherwise.
     """
+    resolved = adapters[0]
     check_weight_files(resolved.base)
-    check_adapter(resolved)
-    files = WeightFiles(resolved.base)
+    for each in adapters:
+        check_adapter(each)
     config = config_of(resolved)
+    quantised = resolved.config.get("quantization_config")
+    if quantised:
+        del config.quantization_config  # what is written is plain
     model = _without_weights(config)
+    parameters = [name for name, _ in model.named_parameters()]
+    files = GptqWeightFiles(resolved.base, quantised, parameters) if quantised else WeightFiles(resolved.base)
     adapted = adapter_on(model, resolved)
+    for number, each in enumerate(adapters[1:], 1):
+        add_adapter(adapted, each, f"adapter_{number}")  # a number alone would be taken for that of a layer
     _refuse_tied(adapted, model, config)
+    parts = [_Part(label, each) for label, each in zip(adapted.peft_config, settings.adapters, strict=True)]
     layers, replaced = _adapted_layers(adapted, files), dict(_replacements(adapted, files))
     output.mkdir(parents=True)
     kept = {name: files.torch_dtype(name) for name in files.in_file_order}
     kept = {name: dtype if each.is_floating_point else each for name, each in kept.items()}
-    difference = effect = 0.0
+    difference = 0.0
     coming = {name: (each, files.shape(name)) for name, each in kept.items()}
-    with ShardWriter(output, "model", shard_bytes, coming) as writer:
+    with ShardWriter(output, "model", byte_count(settings.shard), coming) as writer:
         for done, name in enumerate(files.in_file_order):
             report(done, len(files.names), name)
             tensor = files.tensor(name)
             if name in layers:
                 bias = name.removesuffix("weight") + "bias"
-                tensor, off, change = _merged(layers[name], tensor, files.tensor(bias) if bias in files else None)
-                _check_difference(name, off)
-                difference, effect = max(difference, off), max(effect, change)
+                layer = _Layer(name, layers[name], tensor, files.tensor(bias) if bias in files else None)
+                tensor, off = _merged(layer, parts, settings)
+                difference = max(difference, off)
             elif name in replaced:
-                tensor, effect = replaced[name], max(effect, 1.0)
+                tensor, parts[0].effect = replaced[name], max(parts[0].effect, 1.0)
             writer.add(name, tensor.to(kept[name]))
-        if effect == 0.0:
-            raise ModelError(f"adapter {resolved.name!r} changes nothing: every layer is as before. Was it trained?")
+        for part in parts:
+            if part.effect == 0.0:
+                raise ModelError(
+                    f"adapter {part.adapter.name!r} changes nothing: every layer is as before. Was it trained?"
+                )
     config.dtype = dtype
     config.save_pretrained(output)
-    return {"layer_difference": difference, "layer_effect": effect}
+    return {"layer_difference": difference, "layer_effect": max(part.effect for part in parts)}
+
+
+@dataclass(slots=True)
+class _Part:
+    """An adapter, what PEFT calls it, and the most it changed a layer by so far."""
+
+    label: str
+    adapter: WeightedAdapter
+    effect: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A layer of the base with adapters on it, and its own weight and bias out of the files."""
+
+    name: str
+    module: Any
+    weight: Any
+    bias: Any
 
 
 def _tensors(directory: Path) -> list[str]:
@@ -169,28 +216,54 @@ def _refuse_tied(adapted: Any, model: Any, config: Any) -> None:
             raise ModelError(f"the adapter is on {path!r}. {TIED}")
 
 
-def _merged(layer: Any, weight: Any, bias: Any) -> tuple[Any, float, float]:
-    """The merged weight; how far its outputs are from those of base plus adapter, and how far these are from the
-    base's."""
+def _merged(layer: _Layer, parts: Sequence[_Part], settings: MergeConfig) -> tuple[Any, float]:
+    """The merged weight, and how far a layer's outputs with one adapter merged are from those with it beside."""
+    on_layer = [part for part in parts if part.label in _adapters_on(layer.module)]
+    merged, difference = [], 0.0
+    for part in on_layer:
+        weight, off, change = _merged_alone(layer, part.label)
+        _check_difference(layer.name, off)
+        difference, part.effect = max(difference, off), max(part.effect, change)
+        merged.append(weight)
+    if len(parts) == 1 and parts[0].adapter.weight == 1:
+        return merged[0], difference
+    plain = layer.weight.float()
+    changes = [weight.sub_(plain) for weight in merged]
+    return plain + combined(changes, [part.adapter.weight for part in on_layer], settings, layer.name), difference
+
+
+def _merged_alone(layer: _Layer, label: str) -> tuple[Any, float, float]:
+    """The weight with one adapter merged; how far its outputs are from those of base plus adapter, and how far these
+    are from the base's."""
     import torch
 
-    base = layer.get_base_layer()
-    empty = base.weight
-    base.weight = torch.nn.Parameter(weight.float(), requires_grad=False)
+    module, bias = layer.module, layer.bias
+    base = module.get_base_layer()
+    empty, no_bias = base.weight, getattr(base, "bias", None)
+    base.weight = torch.nn.Parameter(layer.weight.float(), requires_grad=False)
     if bias is not None:
         base.bias = torch.nn.Parameter(bias.float(), requires_grad=False)
     inputs = _inputs(base)
-    with torch.inference_mode():
-        plain, beside = base(inputs), layer(inputs)
-        layer.merge(safe_merge=True)
+    module.set_adapter(label)
+    with torch.no_grad():
+        plain, beside = base(inputs), module(inputs)
+        module.merge(safe_merge=True)
         scale = float(beside.abs().max()) or 1.0
         off = float((base(inputs) - beside).abs().max()) / scale
         change = float((beside - plain).abs().max()) / scale
         merged = base.weight.detach().clone()
     if bias is not None and not torch.equal(base.bias, bias.float()):
         raise ModelError("the adapter changes a bias, which merging layer by layer does not write.")
+    module.merged_adapters.clear()  # the layer is as it was, for the next adapter
     base.weight = empty
+    if bias is not None:
+        base.bias = no_bias
     return merged, off, change
+
+
+def _adapters_on(module: Any) -> set[str]:
+    """The adapters that have parameters on a layer, by what PEFT calls them."""
+    return {key for name in module.adapter_layer_names for key in getattr(module, name)}
 
 
 def _check_difference(name: str, off: float) -> None:

@@ -8,18 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from camelid_core.artefacts import Manifest, write_manifest
+from camelid_core.artefacts import Licences, Manifest, write_manifest
 from camelid_core.errors import ModelError
+from camelid_core.licences import combined as combined_licence
 from camelid_core.models.devices import available_memory
-from camelid_core.models.loading import load_tokenizer, load_with_adapter
+from camelid_core.models.loading import load_base, load_tokenizer, load_with_adapter
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.models.template_choice import template_of
-from camelid_core.plugins import load_host
+from camelid_core.models.vocabulary import check_vocabulary
+from camelid_core.plugins import Host, load_host
 from camelid_core.tasks import TaskContext
 from camelid_core.template_contract import REFERENCE_CONVERSATION, make_contract
 from camelid_core.tokenization.encoder import Encoder
 
-from camelid_train.config import MergeConfig, byte_count
+from camelid_train.methods.qlora import check_installed, library_warnings_off
 from camelid_train.methods.registry import method_of
 from camelid_train.monitoring.stop_rules import raise_if_stop_requested
 from camelid_train.saving.disk_space import removed_on_failure
@@ -27,7 +29,9 @@ from camelid_train.saving.model_card import write_card
 from camelid_train.saving.published_prompting import write_older_rope_keys, write_prompting
 from camelid_train.sections import read_method
 
-from .layer_merge import TIED, ReportLayer, merge_by_layer, why_whole
+from .layer_merge import TIED, ReportLayer, merge_by_layer, replaces_weights, why_whole
+from .merge_base import stored_as, with_merge_base
+from .merge_config import MergeConfig
 from .weight_files import FLOAT32_BYTES, WeightFiles
 
 _TOLERANCE = 1e-3
@@ -42,24 +46,21 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
     """
     context.emit("resume", step=0)
     host = load_host()
-    resolved = resolve_model(config.adapter, host)
-    if resolved.adapter_dir is None:
-        raise ModelError(f"{config.adapter!r} is a full model already; there is nothing to merge.")
+    adapters = [with_merge_base(config, each, host, context) for each in adapters_of(config, host)]
+    resolved = adapters[0]
     template = template_of(resolved, host)
     tokenizer = load_tokenizer(resolved)
     encoder = Encoder(tokenizer, template)
-    _refuse_quantised(config, resolved)
+    check_vocabulary(encoder, resolved)
     with removed_on_failure(context.output):
-        if _by_layer(config, resolved, context):
-            metrics = merge_by_layer(
-                resolved, context.output, _dtype(config, resolved), byte_count(config.shard), _report_to(context)
-            )
+        if _by_layer(config, adapters, context):
+            metrics = merge_by_layer(adapters, config, context.output, _dtype(config, resolved), _report_to(context))
         else:
             metrics = _merge_whole(config, resolved, encoder, context)
         contract = resolved.manifest.template if resolved.manifest and resolved.manifest.template else None
         contract = contract or make_contract(template, tokenizer)
         write_prompting(context.output, resolved.base, resolved.config, encoder, contract.jinja)
-        source = resolved.manifest or Manifest(kind="adapter")
+        source = _joint_manifest(config, adapters)
         update = {"kind": "model", "template": contract, "metrics": {**source.metrics, **metrics}, "files": {}}
         update["parameters"] = {**source.parameters, "merge": config.model_dump(mode="json")}
         manifest = source.model_copy(update=update)
@@ -69,23 +70,43 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
     return metrics
 
 
-def _by_layer(config: MergeConfig, resolved: ResolvedModel, context: TaskContext) -> bool:
+def adapters_of(config: MergeConfig, host: Host) -> list[ResolvedModel]:
+    """The adapters to merge, all on one base.
+
+    Raises:
+        UnknownName, ModelError: there is none of that name, one is no adapter, or is on another base than the first.
+    """
+    found = [resolve_model(each.name, host) for each in config.adapters]
+    for each in found:
+        if each.adapter_dir is None:
+            raise ModelError(f"{each.name!r} is a full model already; there is nothing to merge.")
+        if each.base != found[0].base:
+            raise ModelError(
+                f"{each.name!r} is on {str(each.base)!r} and {found[0].name!r} on {str(found[0].base)!r}; adapters "
+                "that are merged together need one base."
+            )
+    return found
+
+
+def _by_layer(config: MergeConfig, adapters: Sequence[ResolvedModel], context: TaskContext) -> bool:
     """Whether to merge layer by layer; it is said why, or why not.
 
     Raises:
-        ModelError: it was asked for, and cannot be done.
+        ModelError: nothing else will do, and it cannot be done.
     """
-    if config.memory == "whole":
-        return False
+    resolved = adapters[0]
     needed = FLOAT32_BYTES * WeightFiles(resolved.base).count
     free = available_memory()
-    quantised = "weights=as-trained needs the quantised base whole"
-    reason = quantised if config.weights == "as-trained" else why_whole(resolved)
-    if config.memory == "layer":
+    reason = next(filter(None, (_why_whole(config, each) for each in adapters)), "")
+    only_so = _why_by_layer(config, resolved)
+    if only_so or config.memory == "layer":
+        if config.memory == "whole":
+            raise ModelError(f"{only_so} is merged layer by layer only. Leave memory at auto.")
         if reason:
-            raise ModelError(f"{config.adapter!r} cannot be merged layer by layer: {reason}. Leave memory at auto.")
+            advice = "" if only_so else " Leave memory at auto."
+            raise ModelError(f"{config.adapter!r} cannot be merged layer by layer: {reason}.{advice}")
         return True
-    if needed < free:
+    if config.memory == "whole" or needed < free:
         return False
     if reason:
         text = f"The whole base is needed in memory, {needed:,} bytes, and {free:,} are free: {reason}."
@@ -93,6 +114,22 @@ def _by_layer(config: MergeConfig, resolved: ResolvedModel, context: TaskContext
         text = f"Merging layer by layer: the whole base needs {needed:,} bytes of memory, and {free:,} are free."
     context.emit("log", text=text)
     return not reason
+
+
+def _why_whole(config: MergeConfig, resolved: ResolvedModel) -> str:
+    """Why an adapter needs the base whole; empty where it does not."""
+    if config.weights == "as-trained" and stored_as(resolved) != "gptq":
+        return "weights=as-trained needs the quantised base whole"
+    if len(config.adapters) > 1 and replaces_weights(resolved):
+        return f"{resolved.name!r} brings whole weights of its own (modules_to_save), which cannot be combined"
+    return why_whole(resolved)
+
+
+def _why_by_layer(config: MergeConfig, resolved: ResolvedModel) -> str:
+    """What of this merge is done layer by layer only; empty for nothing."""
+    if len(config.adapters) > 1 or config.adapters[0].weight != 1:
+        return "several adapters, or one with a weight,"
+    return "a dequantised GPTQ base" if stored_as(resolved) == "gptq" else ""
 
 
 def _report_to(context: TaskContext) -> ReportLayer:
@@ -149,15 +186,6 @@ def _why(model: Any) -> str:
     return f" {TIED}"
 
 
-def _refuse_quantised(config: MergeConfig, resolved: ResolvedModel) -> None:
-    stored = (resolved.config.get("quantization_config") or {}).get("quant_method")
-    if stored:
-        raise ModelError(
-            f"the base of {config.adapter!r} is stored quantised ({stored}), and adapters cannot be folded into that. "
-            "Serve base and adapter together, or train on the plain model."
-        )
-
-
 def _load_adapted(config: MergeConfig, resolved: ResolvedModel) -> Any:
     """Base and adapter in float32.
 
@@ -165,7 +193,9 @@ def _load_adapted(config: MergeConfig, resolved: ResolvedModel) -> Any:
         ModelError: this kind of adapter cannot be merged.
     """
     base = None
-    if config.weights == "as-trained":
+    if stored_as(resolved):
+        base = _dequantised(resolved)
+    elif config.weights == "as-trained":
         section = read_method(resolved.manifest.parameters.get("method", {}) if resolved.manifest else {})
         base = method_of(section).load_as_trained(resolved, section)
     model = load_with_adapter(resolved, "float32", base)
@@ -175,6 +205,32 @@ def _load_adapted(config: MergeConfig, resolved: ResolvedModel) -> Any:
             'which no weight can hold: it cannot be merged. Load it with peft, or train with method.type="lora".'
         )
     return model
+
+
+def _dequantised(resolved: ResolvedModel) -> Any:
+    """A base that is stored quantised by bitsandbytes, in float32."""
+    with library_warnings_off():
+        check_installed("a base that is stored by bitsandbytes")
+        model = load_base(resolved, "float32").dequantize()
+    model._weight_conversions = None  # else saving would try to undo the quantisation that it was loaded with
+    return model
+
+
+def _joint_manifest(config: MergeConfig, adapters: Sequence[ResolvedModel]) -> Manifest:
+    """The first adapter's manifest; of several with the data, the licences and the parameters of all."""
+    source = adapters[0].manifest or Manifest(kind="adapter")
+    if len(adapters) == 1:
+        return source
+    manifests = [each.manifest for each in adapters if each.manifest]
+    datasets = {use.sha256: use for manifest in manifests for use in manifest.datasets}
+    terms = sorted({term for each in adapters for term in each.generator})
+    licences = Licences.of(combined_licence([each.licence for each in adapters]), list(datasets.values()), terms)
+    parameters = {
+        each.name: each.manifest.parameters if each.manifest else "unknown, it came without a manifest"
+        for each in adapters
+    }
+    update = {"datasets": list(datasets.values()), "licences": licences, "metrics": {}}
+    return source.model_copy(update={**update, "parameters": {"adapters": parameters}})
 
 
 def _dtype(config: MergeConfig, resolved: ResolvedModel) -> Any:

@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from camelid_core.artefacts import BaseModelEntry, Licences, Manifest, write_manifest
+from camelid_core.artefacts import Artefact, BaseModelEntry, Licences, Manifest, write_manifest
 from camelid_core.errors import ModelError
+from camelid_core.integrity import fingerprint
 from camelid_core.models.devices import available_memory
+from camelid_core.models.gguf import is_gguf
 from camelid_core.models.loading import check_weight_files, load_tokenizer
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.models.template_choice import template_of
@@ -24,10 +26,11 @@ from camelid_core.tasks import TaskContext
 from camelid_core.template_contract import make_contract
 from camelid_core.tokenization.encoder import Encoder
 
-from camelid_train.config import MergeConfig
+from camelid_train.export.merge_config import MergeConfig
 from camelid_train.saving.disk_space import removed_on_failure, require
 from camelid_train.saving.model_card import write_card
 from camelid_train.saving.published_prompting import write_prompting
+from camelid_train.sections import ExportSection
 
 from .config import ExportConfig
 from .exporter import ExportContext, ExportEstimate, ExportResult, exporter_of
@@ -47,23 +50,30 @@ def export(config: ExportConfig, context: TaskContext) -> Mapping[str, Any]:
     """
     context.emit("resume", step=0)
     host, exporter = load_host(), exporter_of(config.to)
-    source = export_source(config.source, host)
+    source = export_source(config, host)
     estimate = check(config, source, context.directory)
     merging = exporter.whole and source.adapter_dir is not None
-    context.emit("log", text=f"About {estimate.size / 1e6:,.0f} MB will be written.")
+    context.emit("log", text=f"About {estimate.size / 1e6:,.0f} MB will be written. {estimate.note}".rstrip())
     with _merged(source, context) if merging else _as_is(source) as whole, removed_on_failure(context.output):
         template = template_of(whole, host)
         encoder = Encoder(load_tokenizer(whole), template)
         stored = whole.manifest.template if whole.manifest else None
         contract = stored or make_contract(template, encoder.tokenizer)
         context.output.mkdir(parents=True)
-        work = ExportContext(context.output, context, host, encoder, contract)
-        result = exporter.export(whole, config.to, work)
-        if exporter.prompting:
-            write_prompting(context.output, whole.base, whole.config, encoder, contract.jinja)
-        manifest = _manifest(config, whole, contract, result)
-        write_card(context.output, manifest, host)
-        written = write_manifest(context.output, manifest)
+        origin = {"name": source.name, "path": str(source.adapter_dir or source.base)}
+        origin["fingerprint"] = fingerprint(whole.base)
+
+        def finish(directory: Path, section: ExportSection, made: ExportResult) -> Artefact:
+            if exporter.prompting and not made.parts:
+                write_prompting(directory, whole.base, whole.config, encoder, contract.jinja)
+            manifest = _manifest(section, whole, contract, made, {"estimated_size": estimate.size, "source": origin})
+            write_card(directory, manifest, host)
+            return write_manifest(directory, manifest)
+
+        result = exporter.export(
+            whole, config.to, ExportContext(context.output, context, host, encoder, contract, finish)
+        )
+        written = finish(context.output, config.to, result)
     size = sum(entry.size for entry in written.manifest.files.values())
     return {**result.metrics, "size": size}
 
@@ -93,13 +103,18 @@ def check(config: ExportConfig, source: ResolvedModel, disk: Path) -> ExportEsti
     return estimate
 
 
-def export_source(name: str, host: Host) -> ResolvedModel:
+def export_source(config: ExportConfig, host: Host) -> ResolvedModel:
     """The model or adapter to export.
 
     Raises:
         UnknownName, ModelError: there is none, or it is stored in a format that nothing else can be made of.
     """
-    source = resolve_model(name, host, gguf=False)
+    name, exporter = config.source, exporter_of(config.to)
+    source = resolve_model(name, host, gguf=exporter.gguf)
+    if exporter.gguf:
+        if not is_gguf(source.base) or source.adapter_dir is not None:
+            raise ModelError(f"{name!r} is no GGUF file; {exporter.name!r} is made of those.")
+        return source
     stored = (source.config.get("quantization_config") or {}).get("quant_method")
     if stored and source.adapter_dir is None:
         raise ModelError(f"{name!r} is stored quantised ({stored}); export the model that it was made from.")
@@ -151,12 +166,15 @@ def _size_of_weights(source: ResolvedModel) -> int:
     return WeightFiles(source.base).size
 
 
-def _manifest(config: ExportConfig, whole: ResolvedModel, contract: Any, result: ExportResult) -> Manifest:
-    """The source's manifest, told what was made of it. A model without one is its own base."""
-    kind = exporter_of(config.to).kind
+def _manifest(
+    section: ExportSection, whole: ResolvedModel, contract: Any, result: ExportResult, made: Mapping[str, Any]
+) -> Manifest:
+    """The source's manifest with what was made of it: `made` beside the section's settings. A model without a manifest
+    is its own base."""
+    kind = exporter_of(section).kind
     base = BaseModelEntry(id=whole.base_id, path=str(whole.base), model_type=str(whole.config.get("model_type", "")))
     source = whole.manifest or Manifest(kind=kind, base=base, licences=Licences.of(whole.licence, (), whole.generator))
-    parameters = {**config.to.model_dump(mode="json"), **result.parameters}
+    parameters = {**section.model_dump(mode="json"), **made, **result.parameters}
     update = {
         "kind": kind,
         "template": contract,

@@ -127,13 +127,20 @@ class ShardWriter:
 
     `tensors` says dtype and shape of each, in the order in which they are added: so that every file's header is written
     first, and no more than one tensor is in memory. The files are named as transformers names them: `STEM.safetensors`,
-    or `STEM-00001-of-00002.safetensors` with an index. Format: github.com/huggingface/safetensors.
+    or `STEM-00001-of-00002.safetensors` with an index. `metadata` goes into every header.
+    Format: github.com/huggingface/safetensors.
     """
 
     def __init__(
-        self, directory: Path, stem: str, limit: int, tensors: Mapping[str, tuple[Any, Sequence[int]]]
+        self,
+        directory: Path,
+        stem: str,
+        limit: int,
+        tensors: Mapping[str, tuple[Any, Sequence[int]]],
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         self._directory, self._stem, self._tensors = directory, stem, tensors
+        self._metadata = {"format": "pt", **(metadata or {})}
         self._shards = list(_shards({name: _bytes(*each) for name, each in tensors.items()}, limit))
         self._coming = ((number, name) for number, names in enumerate(self._shards, 1) for name in names)
         self._file: BinaryIO | None = None
@@ -183,7 +190,7 @@ class ShardWriter:
             yield from ((name, path.name) for name in names)
 
     def _header(self, names: Sequence[str]) -> bytes:
-        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+        header: dict[str, Any] = {"__metadata__": self._metadata}
         at = 0
         for name in names:
             dtype, shape = self._tensors[name]

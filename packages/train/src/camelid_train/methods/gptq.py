@@ -5,7 +5,6 @@ Knows how such a base is loaded.
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,8 +44,6 @@ class GptqLora(BaseLora[GptqLoraMethod]):
             raise MissingPackage(
                 f"method.type='lora-gptq' needs {' and '.join(missing)}; type `pip install 'camelid-train[gptq]'`."
             )
-        # GPTQModel needs two workers, and refuses a machine where it counts one
-        os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
         from transformers import GPTQConfig
 
         stored = resolved.config["quantization_config"]

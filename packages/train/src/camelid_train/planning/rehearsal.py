@@ -24,7 +24,8 @@ from camelid_core.paths import home as real_home
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted
 
-from camelid_train.config import MergeConfig, Recipe
+from camelid_train.config import Recipe
+from camelid_train.export.merge_config import MergeConfig
 from camelid_train.methods.registry import method_of, methods
 from camelid_train.run_preparation import base_model
 

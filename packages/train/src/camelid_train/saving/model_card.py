@@ -106,6 +106,10 @@ def setting_lines(manifest: Manifest) -> Iterator[str]:
         for name, value in (manifest.parameters.get(section) or {}).items():
             if value not in (None, "", [], {}) and name != "output":
                 yield value_line(f"{section}.{name}", value)
+    merged = manifest.parameters.get("merge") or {}
+    if merged.get("others"):
+        names = ", ".join(map(_shown, [merged["adapter"], *merged["others"]]))
+        yield f"adapters merged together: {names}; combined by {merged['combine']}"
 
 
 def value_line(name: str, value: Any) -> str:

@@ -19,6 +19,7 @@ from camelid_ui.access_profile import LOCAL, Profile
 from .chat import ChatService
 from .conversation_files import HistoryService
 from .data import DataServices
+from .exports import ExportService
 from .feedback import FeedbackService
 from .jobs import JobService
 from .merge import MergeService
@@ -42,6 +43,7 @@ class Services:
     chat: ChatService
     predictions: PredictionService
     merge: MergeService
+    exports: ExportService
     plugins: PluginService
     feedback: FeedbackService = field(default_factory=FeedbackService)
     history: HistoryService = field(default_factory=HistoryService)
@@ -63,6 +65,7 @@ class Services:
         jobs = JobService(store or open_store(home), lambda: ensure_worker(home))
         models = ModelService(host)
         chat = ChatService(models)
+        merges = MergeService(models, jobs)
         data = DataServices.open(host, models, home / "under-way")
         return cls(
             home=home,
@@ -73,7 +76,8 @@ class Services:
             training=TrainingService(host, models, jobs, lambda: chat.status.model_names),
             chat=chat,
             predictions=PredictionService(host, models, jobs),
-            merge=MergeService(models, jobs),
+            merge=merges,
+            exports=ExportService(host, models, jobs, merges),
             plugins=PluginService(host),
             profile=profile,
         )

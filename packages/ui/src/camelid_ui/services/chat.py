@@ -22,7 +22,9 @@ from .memory_check import check_memory
 from .models import ModelService
 from .streaming_answers import Answer, AnswerRequest, stream_answers
 
-_LEAVE_SECONDS = 2.0
+_LEAVE_SECONDS = 30.0
+"""A page that leaves its answers waits this long for their end: an update that is still on its way would cover what it
+shows next. An engine that is given up on ends sooner; on a busy machine one step takes seconds."""
 _POLL_SECONDS = 0.1
 """A question that waits for its model looks this often whether it is loaded."""
 

@@ -14,7 +14,7 @@ from camelid_core.errors import ModelError, UsageError
 from camelid_core.jobs import Job
 from camelid_core.models.devices import available_memory
 from camelid_core.paths import artefacts_dir
-from camelid_train.config import MergeConfig
+from camelid_train.export.merge_config import MergeConfig
 from camelid_train.export.weight_files import WeightFiles
 
 from camelid_ui.field_values import non_default
@@ -52,7 +52,7 @@ class MergeService:
 
     def estimate(self, config: MergeConfig) -> MergeEstimate:
         """Raises UnknownName, ModelError: no adapter of that name, or its base is not here."""
-        resolved = self.models.resolve(config.adapter)
+        resolved = self.models.resolve(config.adapters[0].name)
         if resolved.adapter_dir is None:
             raise ModelError(f"{config.adapter!r} is a full model already; there is nothing to merge.")
         count = parameters(resolved.base)
@@ -72,9 +72,9 @@ class MergeService:
 
     def command(self, config: MergeConfig) -> str:
         changed = non_default(config)
-        words = ["camelid", "merge", changed.pop("adapter", "")]
+        words = ["camelid", "merge", changed.pop("adapter", ""), *changed.pop("others", [])]
         for name, value in changed.items():
-            words += [_OPTIONS.get(name, f"--{name}"), str(value)]
+            words += [_OPTIONS.get(name, f"--{name.replace('_', '-')}"), str(value)]
         return shlex.join(words)
 
     def all(self) -> list[JobView]:

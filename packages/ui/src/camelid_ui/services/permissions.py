@@ -38,6 +38,7 @@ READ_METHODS = {
     "chat": "stop leave answering has_loaded resident context_length sampling",
     "predictions": "command all summary page lines",
     "merge": "adapters estimate command all",
+    "exports": "sources offers command all load_line",
     "plugins": "all problems",
     "history": "markdown records",
 }
@@ -55,6 +56,7 @@ CHANGING_METHODS = {
     "training": "start delete",
     "predictions": "preview keep_upload start",
     "merge": "start",
+    "exports": "start",
     "feedback": "rate",
     "history": "read",
 }

@@ -1,6 +1,6 @@
-"""The Merge & export page: an adapter to merge into its base model, the estimate, and the merged models.
+"""The Merge & export page: an adapter to merge into its base model, the formats to export to, and what was made.
 
-Knows its components. What they do is `services.merge`.
+Knows its components. What they do is `services.merge` and `services.exports`; `export` is the form of the formats.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from typing import Any
 
 import gradio as gr
 from camelid_core.errors import CamelidError
-from camelid_train.config import MergeConfig
+from camelid_train.export.merge_config import MergeConfig
 
 from camelid_ui.config_form import ConfigForm
 from camelid_ui.field_values import InvalidFields
 from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
-from camelid_ui.services.merge import load_line
 from camelid_ui.views import code, empty, error, facts
 from camelid_ui.views import jobs as jobs_view
 from camelid_ui.views.numbers import size
 
-from . import LATEST, PRIVATE
+from . import LATEST, PRIVATE, export
 from .components import SELECTED_KEY, address, error_message, panel, selectable
+from .export import ExportForm
 from .job import JobPanel, build_job
 
 _PROOF = ("logit_difference", "adapter_effect", "layer_difference", "layer_effect")
@@ -39,6 +39,7 @@ class MergeTab:
     start: gr.Button
     notice: gr.HTML
     list: gr.HTML
+    export: ExportForm
 
     @property
     def adapter(self) -> Any:
@@ -52,6 +53,7 @@ def adapters(services: Services) -> list[str]:
 
 def build(services: Services) -> MergeTab:
     job = address("merge")
+    panel(t("merge.title"), elem_classes="camelid-heading")
     form = ConfigForm(MergeConfig, "merge", {"adapter": lambda: adapters(services)})
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=320):
@@ -65,10 +67,13 @@ def build(services: Services) -> MergeTab:
             panel(t("merge.estimate"), elem_classes="camelid-cardname")
             estimate = panel(elem_id="merge-estimate")
     command = panel(elem_id="merge-command")
+    panel(t("export.title"), elem_classes="camelid-heading")
+    exports = export.build()
     shown = build_job(job, "merge-job")
     panel(t("merge.done"), elem_classes="camelid-heading")
-    tab = MergeTab(form, shown, estimate, command, start, notice, selectable(elem_id="merge-list"))
+    tab = MergeTab(form, shown, estimate, command, start, notice, selectable(elem_id="merge-list"), exports)
     _wire(tab, services)
+    export.wire(exports, services, job)
     return tab
 
 
@@ -96,7 +101,7 @@ def _wire(tab: MergeTab, services: Services) -> None:
 
     def listed(chosen: str, request: gr.Request) -> str:
         say = translator_for(request)
-        views = services.merge.all()
+        views = services.exports.all()
         return jobs_view.table(views, say, chosen) if views else empty(say("merge.no_jobs"))
 
     checked = [tab.estimate, tab.command, tab.start]
@@ -138,6 +143,7 @@ def _result(services: Services, view: JobView, say: Translator) -> str:
     if not job.published:
         return ""
     summary = job.summary
-    proof = facts([(say(f"merge.{name}"), f"{summary[name]:.2g}") for name in _PROOF if name in summary])
+    measured = [(say(f"merge.{name}"), f"{summary[name]:.2g}") for name in _PROOF if name in summary]
+    stored = [(say("merge.size"), size(summary["size"]))] if "size" in summary else []
     path = code(job.published, say("merge.path"), say("copy"))
-    return proof + path + code(load_line(job.published), say("merge.load"), say("copy"))
+    return facts(measured + stored) + path + code(services.exports.load_line(job), say("merge.load"), say("copy"))

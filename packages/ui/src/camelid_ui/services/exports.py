@@ -1,0 +1,142 @@
+"""Exporting: what can be made of a model on this machine, and starting the jobs that make it.
+
+Knows exporters through their hook, and merging, which is the first export of an adapter. Writes nothing itself.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from camelid_core.errors import CamelidError, UsageError
+from camelid_core.jobs import Job
+from camelid_core.models.gguf import is_gguf
+from camelid_core.models.resolved_model import ResolvedModel
+from camelid_core.paths import artefacts_dir
+from camelid_core.plugins import Host
+from camelid_train.export.config import ExportConfig
+from camelid_train.export.exporter import ExportEstimate, exporter_of, exporters
+from camelid_train.export.merge_config import MergeConfig
+from camelid_train.export.task import check, export_source
+from camelid_train.sections import ExportSection
+
+from camelid_ui.field_values import non_default
+
+from .jobs import JobService, JobView
+from .merge import TASK as MERGE
+from .merge import MergeService
+from .merge import load_line as merged_load_line
+from .models import ModelService
+
+EXPORT = "export"
+MERGED = "merged"
+_SHOWN = 30
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOffer:
+    """Something that can be made of a model: `key` is unique among the offers, `size` and `memory` are bytes. `refusal`
+    says why it cannot be made here, empty where it can."""
+
+    key: str
+    format: str
+    help: str
+    size: int = 0
+    memory: int = 0
+    refusal: str = ""
+
+
+class ExportService:
+    def __init__(self, host: Host, models: ModelService, jobs: JobService, merges: MergeService) -> None:
+        self.host = host
+        self.models = models
+        self.jobs = jobs
+        self.merges = merges
+
+    def sources(self) -> list[str]:
+        """Models and adapters that something can be made of."""
+        return [entry.name for entry in self.models.all() if entry.kind in ("model", "adapter", "gguf")]
+
+    def offers(self, source: str) -> list[ExportOffer]:
+        """What can be made of it, with estimates; what cannot be made here with the reason.
+
+        Raises:
+            UnknownName, ModelError: there is no such model.
+        """
+        resolved = self.models.resolve(source)
+        merged = [self._merge_offer(source)] if resolved.adapter_dir is not None else []
+        return merged + [self._offer(source, section) for section in self._sections() if _takes(section, resolved)]
+
+    def start(self, source: str, keys: Sequence[str]) -> list[Job]:
+        """Queue a job for each offer.
+
+        Raises:
+            UsageError: none is chosen, or one that is not offered.
+            CamelidError: one cannot be made here; nothing is queued then.
+        """
+        if not keys:
+            raise UsageError("choose at least one format.")
+        sections = {exporter_of(section).suffix(section): section for section in self._sections()}
+        if unknown := [key for key in keys if key not in sections and key != MERGED]:
+            raise UsageError(f"{unknown[0]!r} is not offered; there are {', '.join([MERGED, *sections])}.")
+        configs = [self._config(source, sections[key]) for key in keys if key != MERGED]
+        for config in configs:
+            self._check(config)
+        merged = [self.merges.start(MergeConfig(adapter=source))] if MERGED in keys else []
+        return merged + [self.jobs.submit(EXPORT, config, config.default_name) for config in configs]
+
+    def command(self, source: str, keys: Sequence[str]) -> str:
+        """The same as command lines."""
+        return "\n".join(self._commands(source, keys))
+
+    def all(self) -> list[JobView]:
+        """Merges and exports, the newest first."""
+        views = [view for task in (MERGE, EXPORT) for view in self.jobs.all(task, _SHOWN)]
+        return sorted(views, key=lambda view: view.job.id, reverse=True)[:_SHOWN]
+
+    def load_line(self, job: Job) -> str:
+        """How to load what a job made."""
+        if job.task == MERGE:
+            return merged_load_line(str(job.published))
+        section = ExportConfig.model_validate(job.config).to
+        return exporter_of(section).load_line(str(job.published), section)
+
+    def _sections(self) -> list[ExportSection]:
+        return [section for exporter in exporters() for section in exporter.choices()]
+
+    def _merge_offer(self, source: str) -> ExportOffer:
+        estimate = self.merges.estimate(MergeConfig(adapter=source))
+        refusal = "" if estimate.fits else "there is not enough disk space."
+        return ExportOffer(MERGED, MERGED, "Base and adapter as one model.", estimate.size, estimate.memory, refusal)
+
+    def _offer(self, source: str, section: ExportSection) -> ExportOffer:
+        exporter = exporter_of(section)
+        key, config = exporter.suffix(section), self._config(source, section)
+        try:
+            estimate = self._check(config)
+        except CamelidError as problem:
+            return ExportOffer(key, exporter.name, exporter.help, refusal=str(problem))
+        return ExportOffer(key, exporter.name, exporter.help, estimate.size, estimate.memory)
+
+    def _check(self, config: ExportConfig) -> ExportEstimate:
+        artefacts_dir().mkdir(parents=True, exist_ok=True)
+        return check(config, export_source(config, self.host), artefacts_dir())
+
+    def _config(self, source: str, section: ExportSection) -> ExportConfig:
+        return ExportConfig(source=source, to=section)
+
+    def _commands(self, source: str, keys: Sequence[str]) -> Iterator[str]:
+        sections = {exporter_of(section).suffix(section): section for section in self._sections()}
+        for key in keys:
+            if key == MERGED:
+                yield shlex.join(["camelid", "merge", source])
+            elif key in sections:
+                settings = [f"{name}={value}" for name, value in non_default(sections[key]).items() if name != "type"]
+                yield shlex.join(["camelid", "export", source, "--to", sections[key].type, *settings])
+
+
+def _takes(section: ExportSection, resolved: ResolvedModel) -> bool:
+    """Whether the format is made of such a model: a GGUF file, an adapter, or a whole model."""
+    exporter = exporter_of(section)
+    return exporter.gguf == is_gguf(resolved.base) and (exporter.whole or resolved.adapter_dir is not None)

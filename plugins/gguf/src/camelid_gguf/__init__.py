@@ -1,0 +1,24 @@
+"""What this plugin gives to Camelid: exports to GGUF, of adapters too, and back to Transformers.
+
+llama.cpp and torch are loaded when one runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from camelid_core import hookimpl
+
+if TYPE_CHECKING:
+    from camelid_train.export.exporter import Exporter
+
+CAMELID_API = 1
+
+
+@hookimpl
+def camelid_exporters() -> list[Exporter[Any]]:
+    from .adapter_exporter import GGUF_LORA
+    from .dequantised import TRANSFORMERS
+    from .exporter import GGUF
+
+    return [GGUF, GGUF_LORA, TRANSFORMERS]
