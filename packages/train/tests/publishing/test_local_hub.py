@@ -73,6 +73,33 @@ def test_three_addresses_give_the_same_bytes(hub, base, tmp_path, monkeypatch):
     assert resolve_model(REPOSITORY, load_host()).base == resolve_model(f"{REPOSITORY}:main", load_host()).base
 
 
+def test_an_adapter_is_had_by_peft_and_its_tokenizer_by_the_commit(hub, base, tmp_path):
+    """Without a network, transformers looks for a `config.json` first, which no adapter has."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    directory = tmp_path / "adapter"
+    plain = AutoModelForCausalLM.from_pretrained(base(), dtype="float32")
+    get_peft_model(plain, LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False)).save_pretrained(directory)
+    AutoTokenizer.from_pretrained(base(), trust_remote_code=False).save_pretrained(directory)
+    (directory / "README.md").unlink()
+    commit = hub.write(REPOSITORY, "main", files_of(directory), QUIET)
+    program = (
+        "import sys, torch; from peft import PeftModel; from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        "base = lambda: AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32)\n"
+        "tokenizer = AutoTokenizer.from_pretrained(sys.argv[2], revision=sys.argv[4], trust_remote_code=False)\n"
+        "ids = tokenizer('Two and two', return_tensors='pt').input_ids\n"
+        "for name, more in ((sys.argv[2], {'revision': 'main'}), (sys.argv[3], {})):\n"
+        "    print(PeftModel.from_pretrained(base(), name, **more)(ids).logits.sum().item())"
+    )
+    offline = {**os.environ, "HF_HUB_CACHE": str(hub.directory / ".cache"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-P", "-c", program, str(base()), REPOSITORY, str(directory), commit]
+    published, original = subprocess.run(
+        command, env=offline, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert published == original
+
+
 def test_the_same_bytes_make_no_commit_and_other_bytes_leave_other_branches_alone(hub, base):
     first = hub.write(REPOSITORY, "main", files_of(base()), QUIET)
     assert hub.write(REPOSITORY, "main", files_of(base()), QUIET) == first

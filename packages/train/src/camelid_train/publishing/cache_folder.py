@@ -3,6 +3,7 @@
     models--ORG--NAME/blobs/OBJECT
     models--ORG--NAME/snapshots/COMMIT/NAME → ../../blobs/OBJECT
     models--ORG--NAME/refs/BRANCH            the commit's number
+    models--ORG--NAME/.no_exist/COMMIT/NAME  empty: there is no such file, and nobody need ask
 
 Layout: huggingface.co/docs/huggingface_hub/guides/manage-cache. Knows files and links. Knows nothing of git.
 """
@@ -17,6 +18,9 @@ from pathlib import Path, PurePosixPath
 from camelid_core import staging
 from camelid_core.integrity import fsync_directory, write_durably
 from camelid_core.models.hub_names import repository_folder
+
+_LOOKED_FOR = "config.json"
+"""Transformers looks for it before it reads any tokenizer; adapters have none."""
 
 
 class CacheFolder:
@@ -41,6 +45,10 @@ class CacheFolder:
     def add_snapshot(self, commit: str, files: Mapping[str, str]) -> None:
         """The directory of a commit: `files` is name → object, all of which were added."""
         target = self.path / "snapshots" / commit
+        for name in {_LOOKED_FOR} - files.keys():
+            absent = self.path / ".no_exist" / commit / name
+            absent.parent.mkdir(parents=True, exist_ok=True)
+            absent.touch()
         if target.is_dir() and all((target / name).is_file() for name in files):
             return
         target.parent.mkdir(parents=True, exist_ok=True)
