@@ -29,7 +29,7 @@ from camelid_serve.engine import Request, Sampling
 from camelid_serve.loaded_models import load_model
 from camelid_serve.testing import collect
 from camelid_train.config import DataSection
-from camelid_train.export import task
+from camelid_train.export import export_plan, task
 from camelid_train.export.config import ExportConfig
 from camelid_train.saving import disk_space
 from gguf import GGUFReader, GGUFWriter
@@ -46,7 +46,7 @@ def config_of(source, **settings) -> ExportConfig:
 def exported(run, source, **settings):
     """The file, and the estimate that was made of it."""
     config = config_of(source, **settings)
-    estimate = task.check(config, task.export_source(config, load_host()), run.directory)
+    estimate = export_plan.check(config, export_plan.export_source(config, load_host()), run.directory)
     task.export(config, run)
     files = [path for path in sorted(run.output.glob("*.gguf")) if not path.name.endswith("imatrix.gguf")]
     return files[0], estimate
@@ -238,7 +238,7 @@ def test_a_file_comes_back_as_a_plain_model(attempt, model, name, transformers_l
     back = attempt()
     section = {"type": "transformers", "dtype": "float32"}
     config = validate(ExportConfig, {"source": str(file.parent), "to": section}, "it")
-    estimate = task.check(config, task.export_source(config, load_host()), back.directory)
+    estimate = export_plan.check(config, export_plan.export_source(config, load_host()), back.directory)
     task.export(config, back)
     assert verify_directory(back.output).manifest.kind == "model"
     size = sum(path.stat().st_size for path in back.output.glob("*.safetensors"))
