@@ -86,7 +86,11 @@ class Artefacts:
         save_file(weights, directory / "model.safetensors", {"format": "pt"})
         for each in ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"):
             shutil.copyfile(self.base / each, directory / each)
-        (directory / "quantize_config.json").write_text(QUANTIZE_CONFIG % (bits, group, json.dumps(act)))
+        settings = QUANTIZE_CONFIG % (bits, group, json.dumps(act))
+        (directory / "quantize_config.json").write_text(settings)
+        config = json.loads((directory / "config.json").read_text())
+        config["quantization_config"] = {**json.loads(settings), "quant_method": "gptq"}
+        (directory / "config.json").write_text(json.dumps(config, indent=2))
         made = {"parameters": gptq_parameters(bits, group, act), **more}
         return self._written(directory, manifest("gptq", self.base, **made))
 
