@@ -21,6 +21,9 @@ from camelid_core.testing import isolated_home
         ("hub:/me/x", BranchName("me/x", "main", Path("/"))),
         ("hub:h/me/x", BranchName("me/x", "main", Path("h"))),
         ("hub:me/x", BranchName("me/x", "main", Path())),
+        ("hub:/a/me/x:b1/y.Q8_0.gguf", BranchName("me/x", "b1", Path("/a"), "y.Q8_0.gguf")),
+        ("me/x:b1/y.gguf", BranchName("me/x", "b1", None, "y.gguf")),
+        ("me/y.gguf", BranchName("me/y.gguf")),
         ("x", None), ("/me/x", None), ("./x", None), ("a/b/c", None), ("me/", None), ("x:main", None),
     ],
 )  # fmt: skip

@@ -152,6 +152,7 @@ def test_the_matrix_makes_the_weighted_error_smaller(attempt, model, rows):
 
     run = attempt()
     weighted, _ = exported(run, model(**WIDE), quantization="q4_0", calibration=[str(rows)], calibration_rows=8)
+    assert gguf_metadata(weighted)["quantize.imatrix.dataset"] == rows.name  # and no directory of this machine
     plain, _ = exported(attempt(), model(**WIDE), quantization="q4_0")
     matrix = weights(next(run.output.glob("*imatrix.gguf")))
     name = "blk.2.ffn_up.weight"

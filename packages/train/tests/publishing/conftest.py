@@ -90,7 +90,7 @@ class Artefacts:
         (directory / "quantize_config.json").write_text(settings)
         config = json.loads((directory / "config.json").read_text())
         config["quantization_config"] = {**json.loads(settings), "quant_method": "gptq"}
-        (directory / "config.json").write_text(json.dumps(config))
+        (directory / "config.json").write_text(json.dumps(config, indent=2))
         made = {"parameters": gptq_parameters(bits, group, act), **more}
         return self._written(directory, manifest("gptq", self.base, **made))
 

@@ -10,7 +10,7 @@ import pytest
 from camelid_core.artefacts import Licences, verify_directory
 from camelid_core.config import validate
 from camelid_core.errors import ArtefactError, ConfigError, JobError, ModelError, UnknownName, UsageError
-from camelid_core.models.resolved_model import resolve_model
+from camelid_core.models.resolved_model import _find, resolve_model
 from camelid_core.plugins import load_host
 from camelid_train.publishing.cards.front_matter import fields_of
 from camelid_train.publishing.git_repository import GitRepository
@@ -280,3 +280,14 @@ def test_a_branch_that_was_deleted_is_gone_from_every_address_and_from_the_cards
     gone = [line for line in before.splitlines() if line not in after["main"].card.splitlines()]
     assert len(gone) == 3  # its rows of both tables, and its test status
     assert all(ACT in line for line in gone)
+
+
+def test_one_of_several_gguf_files_is_named_behind_the_branch(artefacts, hub):
+    _, summary = published([artefacts.gguf("Q4_K_M"), artefacts.gguf("Q8_0")], hub, name="me/run-GGUF")
+    names = [line.split()[2] for line in summary["load"] if line.startswith("camelid chat ")]
+    assert [name.rpartition("/")[2] for name in names] == ["run.Q4_K_M.gguf", "run.Q8_0.gguf"]
+    found = [_find(name, {}) for name in names]
+    assert [path.read_bytes() for path in found] == [
+        (artefacts.root / place).read_bytes() for place in ("run-q4_k_m/run.Q4_K_M.gguf", "run-q8_0/run.Q8_0.gguf")
+    ]
+    assert _find(names[0].replace("Q4", "Q5"), {}) is None

@@ -176,18 +176,34 @@ def test_what_decides_the_model_is_refused_and_never_changed(artefacts, redactor
         published_manifest(made.manifest, select_files(made, redactor).files, redactor)
 
 
-def test_a_gguf_that_names_a_directory_is_refused(artefacts, redactor):
+@pytest.mark.parametrize("vocabulary", [False, True])
+@pytest.mark.parametrize("name", ["home", "hub", "variable", "userinfo"])
+@pytest.mark.parametrize("form", ["text", "list"])
+def test_a_gguf_that_names_a_directory_or_holds_a_secret_is_refused(artefacts, vocabulary, name, form):
+    """Lists of texts beside a vocabulary are searched for secrets and this machine's own directories."""
     from gguf import GGUFWriter
 
+    redactor = Redactor.of_this_machine(*([CANARIES["home"]] if vocabulary and form == "list" else []))
     directory = artefacts.gguf("Q8_0")
     writer = GGUFWriter(directory / "run.Q8_0.gguf", "llama")
-    writer.add_string("general.source.url", CANARIES["home"])
+    if vocabulary:
+        writer.add_array("tokenizer.ggml.tokens", ["://", "ing", "@", "/home/anna/x", "password:", "hf_", "token=1"])
+    made = []
+    for canary in ("", CANARIES[name]):
+        if form == "text":
+            writer.add_string(f"general.source.{len(made)}", canary or "org/name")
+        else:
+            writer.add_array(f"imatrix.{len(made)}", ["wikitext", canary or "org/name"])
+        made.append(canary)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
     made = write_manifest(directory, read_artefact(directory).manifest)
-    with pytest.raises(ArtefactError, match="1 path of this machine"):
+    with pytest.raises(ArtefactError, match="cannot be changed without changing the model"):
         select_files(made, redactor)
+    clean = (directory / "run.Q8_0.gguf").read_bytes().replace(CANARIES[name].encode(), b"x" * len(CANARIES[name]))
+    (directory / "run.Q8_0.gguf").write_bytes(clean)
+    assert select_files(write_manifest(directory, made.manifest), Redactor.of_this_machine()).files
 
 
 def test_files_without_anything_to_take_out_keep_their_bytes(artefacts, redactor):

@@ -124,7 +124,7 @@ def _importances(
         load_base(source),
         {planned.source.removesuffix(".weight"): name for name, planned in file.weighted.items()},
         rows.rows,
-        rows.sources,
+        [Path(name).name if Path(name).is_absolute() else name for name in rows.sources],  # files travel
         lambda done: context.progress(done, len(rows.rows), "rows", "importance matrix"),
     )
     name = f"{stem}-{IMATRIX_SUFFIX}"

@@ -70,6 +70,19 @@ def gguf_values(path: Path) -> dict[str, Any]:
         raise ModelError(f"{str(path)!r} cannot be read: {error.strerror}.") from None
 
 
+def gguf_header(path: Path) -> bytes:
+    """All bytes of a file before its weights: metadata, vocabulary, and the table of tensors.
+
+    Raises:
+        ModelError: as `gguf_metadata`.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        reader = _MetadataReader(data)
+        gguf_metadata(path)
+        reader.entries()
+        return data[: reader.offset]
+
+
 def check_gguf(path: Path) -> None:
     """Refuse what `gguf_metadata` refuses, also in the further files of a model that is cut into several: libraries
     give memory to whatever a file claims.
@@ -111,6 +124,11 @@ class _MetadataReader:
         self._offset = 4
         self._end = min(len(data), _MAX_BYTES)
         self._string_count = 0
+
+    @property
+    def offset(self) -> int:
+        """The byte that is read next."""
+        return self._offset
 
     def entries(self) -> dict[str, Any]:
         version, tensors, count = self._unpack("IQQ")

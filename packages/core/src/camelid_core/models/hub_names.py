@@ -1,6 +1,7 @@
 """`ORG/NAME:BRANCH`, how a branch of a repository is named, and where Hugging Face's cache keeps its files.
 
-The form is text-generation-webui's: no branch means `main`. `hub:DIR/ORG/NAME:BRANCH` means the same in a local hub.
+The form is text-generation-webui's: no branch means `main`. `hub:DIR/ORG/NAME:BRANCH` means the same in a local hub,
+and `/FILE.gguf` behind either one of several files.
 Layout of the cache: huggingface.co/docs/huggingface_hub/guides/manage-cache. Knows names and directories. Knows
 nothing of what the files hold, and asks no network.
 """
@@ -18,6 +19,7 @@ from camelid_core.paths import LOCAL_HUB_PREFIX, validated_path
 MAIN = "main"
 CACHE = ".cache"
 """Where a local hub keeps its branches as Hugging Face's cache does: `HF_HUB_CACHE=DIR/.cache` makes it visible."""
+_GGUF = ".gguf"
 _PART = r"[A-Za-z0-9][\w.-]*"
 _NAME = re.compile(rf"(?P<repository>{_PART}/{_PART})(?P<colon>:(?P<branch>.*))?", re.DOTALL)
 _BRANCH = re.compile(r"[a-zA-Z0-9._-]+")
@@ -26,11 +28,13 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True, slots=True)
 class BranchName:
-    """A repository (`ORG/NAME`) and its branch; `hub` is the local hub's directory, None for Hugging Face's."""
+    """A repository (`ORG/NAME`) and its branch; `hub` is the local hub's directory, None for Hugging Face's. `file` is
+    one of several GGUF files in it, empty for the whole."""
 
     repository: str
     branch: str = MAIN
     hub: Path | None = None
+    file: str = ""
 
     @property
     def cache(self) -> Path:
@@ -53,7 +57,10 @@ def parse_branch_name(name: str) -> BranchName | None:
     Raises:
         UsageError: a local hub without a repository, or a branch that no name can have.
     """
-    hub, text = None, name
+    hub, text, file = None, name, ""
+    if name.lower().endswith(_GGUF) and name.count("/") > 1:
+        text, _, file = name.rpartition("/")
+        name = text
     if name.startswith(LOCAL_HUB_PREFIX):
         directory, _, last = name.removeprefix(LOCAL_HUB_PREFIX).rpartition("/")
         parent, _, organisation = directory.rpartition("/")
@@ -67,7 +74,7 @@ def parse_branch_name(name: str) -> BranchName | None:
             raise UsageError(f"{shortened(name)!r} names no repository; write {LOCAL_HUB_PREFIX}DIR/ORG/NAME:BRANCH.")
         return None
     branch = valid_branch(found["branch"]) if found["colon"] else MAIN
-    return BranchName(found["repository"], branch, hub)
+    return BranchName(found["repository"], branch, hub, file)
 
 
 def valid_branch(branch: str) -> str:

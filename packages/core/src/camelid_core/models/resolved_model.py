@@ -132,7 +132,7 @@ def _find(name: str, known: Mapping[str, tuple[PullableModel, ModelAdapter]]) ->
     Face's cache. `hub:` before it means a local hub.
     """
     if name.startswith(LOCAL_HUB_PREFIX) and (published := parse_branch_name(name)) is not None:
-        return require_branch(published).resolve()
+        return _file_or_directory(require_branch(published), published.file)
     paths = [validated_path(name, "model"), artefacts_dir() / name, models_dir() / name]
     with suppress(UsageError):  # no Hub id, but perhaps a path
         paths.append(pulled_dir(name))
@@ -149,7 +149,14 @@ def _in_cache(name: str) -> Path | None:
     found = named.directory() if named else None
     if found is None or not (any(found.glob("*.safetensors")) or gguf_files(found)):
         return None
-    return found.resolve()
+    return _file_or_directory(found, named.file if named else "")
+
+
+def _file_or_directory(directory: Path, file: str) -> Path | None:
+    """A published directory, whatever links lead to it, or one GGUF file in it, which may be a link itself."""
+    if not file:
+        return directory.resolve()
+    return directory.resolve() / file if is_gguf(directory / file) else None
 
 
 def _from_directory(name: str, path: Path, host: Host) -> ResolvedModel:

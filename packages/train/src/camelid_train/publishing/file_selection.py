@@ -7,6 +7,7 @@ must be taken out of them. Knows nothing of hubs and cards.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any
 from camelid_core.artefacts import MANIFEST, Artefact, FileEntry, Manifest
 from camelid_core.errors import ArtefactError
 from camelid_core.integrity import safetensors_header
-from camelid_core.models.gguf import gguf_metadata
+from camelid_core.models.gguf import gguf_header, gguf_metadata
 
 from .outgoing_file import README, OutgoingFile
 from .redaction import Findings, Redactor, in_words
@@ -44,6 +45,7 @@ _PROMPTS = ("chat_template.jinja", "additional_chat_templates/*.jinja")
 _SETTINGS = (
     "config.json", "generation_config.json", "adapter_config.json", "quantize_config.json", "tokenizer_config.json",
     "special_tokens_map.json", "added_tokens.json", "preprocessor_config.json", "processor_config.json",
+    "proof.json",
     "*.safetensors.index.json",
 )  # fmt: skip
 LICENCE_FILES = (
@@ -55,6 +57,7 @@ LICENCE_FILES = (
     "Responsible-Use-Guide*",
     "*_license.txt",
 )
+_GGUF_VOCABULARY = "tokenizer.ggml."
 _MAX_TEXT = 64_000_000
 _SAMPLES = ("samples", "examples", "texts", "rows_used")
 """Keys of metrics that hold texts of rows."""
@@ -193,13 +196,26 @@ def _check_tokenizer(text: str, redactor: Redactor, counts: Counter[str]) -> Non
 
 
 def _check_metadata(name: str, path: Path, redactor: Redactor) -> None:
-    if path.suffix == ".gguf":
-        values: Any = {key: item for key, item in gguf_metadata(path).items() if not key.startswith("tokenizer.ggml.")}
-    else:
-        values = safetensors_header(path).get("__metadata__", {})
     found = Findings()
-    redactor.values(values, found, exact=True)
+    if path.suffix == ".gguf":
+        _check_gguf(path, redactor, found)
+    else:
+        redactor.values(safetensors_header(path).get("__metadata__", {}), found, exact=True)
     _refuse_exact(name, found.exact)
+
+
+def _check_gguf(path: Path, redactor: Redactor, found: Findings) -> None:
+    """Texts by themselves; in lists of texts and in the vocabulary, what no token can be by chance."""
+    metadata = gguf_metadata(path)
+    texts = {key: value for key, value in metadata.items() if not key.startswith(_GGUF_VOCABULARY)}
+    redactor.values(texts, found, exact=True)
+    if found.exact.total():
+        return
+    header = re.sub(r"[\0-\x1f]+", "\n", gguf_header(path).decode(errors="replace"))
+    if any(key.startswith(_GGUF_VOCABULARY) for key in metadata):
+        redactor.vocabulary(header, found.exact)
+    else:
+        redactor.text(header, found.exact)
 
 
 def _refuse_exact(name: str, counts: Counter[str]) -> None:

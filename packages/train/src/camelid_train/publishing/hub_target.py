@@ -62,5 +62,6 @@ class HubTarget(ABC):
         """What `git clone` takes, as it is written on a card: without any directory of this machine."""
 
     @abstractmethod
-    def load_lines(self, repository: str, branch: str) -> list[str]:
-        """What to type to get or to load the branch, for whoever has just published it."""
+    def load_lines(self, repository: str, branch: str, files: Sequence[str] = ()) -> list[str]:
+        """What to type to get or to load the branch, for whoever has just published it; `files` are those of several
+        GGUF files that one must choose from."""

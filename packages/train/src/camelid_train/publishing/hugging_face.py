@@ -94,8 +94,9 @@ class HuggingFace(HubTarget):
     def clone_url(self, repository: str) -> str:
         return f"{self._api.endpoint}/{repository}"
 
-    def load_lines(self, repository: str, branch: str) -> list[str]:
+    def load_lines(self, repository: str, branch: str, files: Sequence[str] = ()) -> list[str]:
         return [
+            *(f"hf download {repository} {file} --revision {branch} --local-dir ." for file in files),
             f"camelid models pull {repository}:{branch}",
             f"git clone --single-branch --branch {branch} {self.clone_url(repository)}",
             f"# from_pretrained({repository!r}, revision={branch!r})",

@@ -79,9 +79,9 @@ class LocalHub(HubTarget):
     def clone_url(self, repository: str) -> str:
         return repository
 
-    def load_lines(self, repository: str, branch: str) -> list[str]:
+    def load_lines(self, repository: str, branch: str, files: Sequence[str] = ()) -> list[str]:
         return [
-            f"camelid chat {self.name}/{repository}:{branch}",
+            *(f"camelid chat {self.name}/{repository}:{branch}{file}" for file in ([f"/{n}" for n in files] or [""])),
             f"git clone --single-branch --branch {branch} {self.directory / repository}",
             f"HF_HUB_OFFLINE=1 HF_HUB_CACHE={self.directory / CACHE}  # then from_pretrained({repository!r}, "
             f"revision={branch!r})",

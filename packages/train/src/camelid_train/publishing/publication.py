@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from camelid_core.artefacts import MANIFEST, Manifest
 from camelid_core.errors import CamelidError, JobError
 from camelid_core.models.hub_names import MAIN
 from camelid_core.plugins import load_host
 
 from .card_writer import CardWriter
 from .cards.proof_lines import has_failed, proof_of
+from .cards.variants import gguf_names
 from .file_selection import manifest_file
 from .hub_target import HubTarget
 from .publish_config import PublishConfig
@@ -85,8 +87,15 @@ def publish(
         "to": planned.to,
         "bytes": planned.size,
         "branches": commits,
-        "load": [line for each in fresh for line in target.load_lines(each.repository, each.branch)],
+        "load": [line for each in fresh for line in target.load_lines(each.repository, each.branch, _choices(each))],
     }
+
+
+def _choices(each: BranchPlan) -> list[str]:
+    """The GGUF files of a branch that has several."""
+    manifest = next(file for file in each.files if file.name == MANIFEST)
+    names = list(gguf_names(Manifest.model_validate_json(manifest.content)))
+    return names if len(names) > 1 else []
 
 
 def _branches(repository: Repository, writer: CardWriter) -> Iterator[BranchPlan]:

@@ -33,8 +33,9 @@ _SECRETS = re.compile(
 )
 """Tokens of Hugging Face, OpenAI, Anthropic, GitHub, GitLab, Slack, AWS, Google, npm, PyPI, and JSON Web Tokens."""
 _SPOKEN = re.compile(
-    r"""(?ix)\b( (?:bearer|authorization[\"']?\s*[=:]\s*[\"']?basic)\s+
-      | (?:api[_-]?key|passw(?:or)?d|secret|token)[\"']?\s*[=:]\s*[\"']? ) (?=[^\s\"',;]*[\d.]) ([^\s\"',;]{8,})"""
+    r"""(?ix)\b( (?:bearer|authorization[\"']?[ \t]*[=:][ \t]*[\"']?basic)[ \t]+
+      | (?:api[_-]?key|passw(?:or)?d|secret|token)[\"']?[ \t]*[=:][ \t]*[\"']? )
+      (?=[^\s\"',;]*[\d.]) ([^\s\"',;]{8,})"""
 )
 """A credential that is called one. With a digit or a dot in it: "password: required" is a sentence."""
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)

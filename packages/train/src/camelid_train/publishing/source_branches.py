@@ -126,8 +126,8 @@ def with_branches(sources: Sequence[SourceBranch], existing: Sequence[str]) -> l
     """
     named = [SourceBranch(each.artefact, each.role, each.suffix, each.branch or MAIN) for each in sources]
     if MAIN not in (*existing, *(each.branch for each in named)):
-        first = named[0]
-        named[0] = SourceBranch(first.artefact, first.role, first.suffix, MAIN)
+        first = next((each for each in named if GptqRecipe.of(each.artefact.manifest).is_default), named[0])
+        named[named.index(first)] = SourceBranch(first.artefact, first.role, first.suffix, MAIN)
     taken: dict[str, SourceBranch] = {}
     for each in named:
         if each.branch in taken and each.role != "GGUF":

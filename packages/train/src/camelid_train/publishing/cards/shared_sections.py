@@ -84,7 +84,8 @@ def test_status(data: CardData) -> str:
         for branch, manifest in data.branches.items()
     ]
     about = "Whether it answers as the model it was made from, on held-out text that was not used for calibration:"
-    return "\n".join(["## Test status", "", about, "", *lines])
+    more = "\n`proof.json` holds every number, with its interval." if any(map(proof_of, data.branches.values())) else ""
+    return "\n".join(["## Test status", "", about, "", *lines, *filter(None, [more])])
 
 
 def citations(data: CardData) -> str:
