@@ -74,7 +74,8 @@ def compare_templates(source: Encoder, export: Encoder) -> TemplateComparison:
     if templates:
         references = [asked, *([_own_prompts(source)] if _chat_template(source) else [])]
         found = [_differences(OWN, each, brought) for each in references]
-        differences += min(found, key=len)
+        fewest = min(found, key=len)
+        differences += fewest
     names = source.template.name, export.template.name
     return TemplateComparison(*names, (1 + templates) * len(CONVERSATIONS), tuple(differences))
 
