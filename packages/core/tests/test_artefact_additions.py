@@ -57,13 +57,22 @@ def test_a_row_is_known_by_its_hash_however_it_is_spaced():
     ("told", "data", "hashes"),
     [
         ({"data": "wiki", "rows": 2, "hashes": ["a", "b"]}, "wiki", {"a", "b"}),
-        (["a"], "unnamed rows", {"a"}),
+        (["wiki", "code"], "wiki, code", set()),
         ({"data": "wiki"}, "wiki", set()),
     ],
 )
 def test_a_manifest_tells_its_calibration(told, data, hashes):
     found = calibration_of(Manifest(kind="gguf", parameters={"export": {"calibration": told}}))
     assert (found.data, found.hashes) == (data, hashes)
+
+
+def test_names_of_data_are_no_hashes_and_those_of_the_rows_are_found_beside_them():
+    """As a GGUF export tells them: what was asked for, and what it was computed on."""
+    export = {"calibration": ["wiki"], "calibration_data": {"sources": ["wiki"], "rows": 1, "hashes": ["a"]}}
+    found = calibration_of(Manifest(kind="gguf", parameters={"export": export}))
+    assert (found.data, found.hashes) == ("wiki", {"a"})
+    found = calibration_of(Manifest(kind="gguf", parameters={"export": {"calibration": [], "imatrix": "x.gguf"}}))
+    assert (found.data, found.hashes) == ("x.gguf", set())
 
 
 @pytest.mark.parametrize("parameters", [{}, {"export": {}}, {"export": "nf4"}, {"export": {"calibration": None}}])

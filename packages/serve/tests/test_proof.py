@@ -24,6 +24,7 @@ from camelid_serve.evaluations.proof import comparison
 from camelid_serve.evaluations.proof import proof_task as task
 from camelid_serve.evaluations.proof.proof_config import ProofConfig
 from camelid_serve.evaluations.proof.record import END, START, with_section
+from camelid_serve.evaluations.proof.template_equality import compare_templates
 from camelid_serve.loaded_models import load_encoder
 from transformers import AutoModelForCausalLM
 
@@ -161,6 +162,21 @@ def test_a_changed_or_lost_template_is_found(prove: Prove, copy: Path, template:
     differences = found["results"]["template"]["differences"]
     assert {each["how"] for each in differences} == {"by its own chat template"}
     assert all(why in each["why"] for each in differences)
+
+
+def test_an_export_may_bring_the_template_that_its_source_is_asked_in(source: Path, tmp_path: Path) -> None:
+    """Or the one that the source came with; not a third."""
+    helpful = "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}" + CHATML
+    came_with, asked_in, third = (Path(shutil.copytree(source, tmp_path / name)) for name in ("one", "two", "three"))
+    (came_with / "chat_template.jinja").write_text(helpful, encoding="utf-8")
+    (third / "chat_template.jinja").write_text(helpful.replace("kind", "brief"), encoding="utf-8")
+    encoders = {
+        place: load_encoder(resolve_model(str(place), load_host()), load_host(), "chatml")
+        for place in (came_with, asked_in, third)
+    }
+    assert compare_templates(encoders[came_with], encoders[came_with]).equal
+    assert compare_templates(encoders[came_with], encoders[asked_in]).equal
+    assert not compare_templates(encoders[came_with], encoders[third]).equal
 
 
 def exported(directory: Path, **export: Any) -> Path:

@@ -14,6 +14,10 @@ from .artefacts import Manifest
 from .quality.row_keys import fingerprint
 from .records import Record
 
+_KEYS = ("calibration", "calibration_data", "imatrix")
+"""Where a manifest's `parameters.export` tells of calibration: a mapping with row hashes, or names of data or of an
+importance matrix, of which the rows are not known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -31,10 +35,17 @@ def row_hash(record: Record) -> str:
 def calibration_of(manifest: Manifest | None) -> Calibration | None:
     """The calibration that a manifest tells of; None where it tells of none."""
     export = manifest.parameters.get("export") if manifest is not None else None
-    told = export.get("calibration") if isinstance(export, Mapping) else None
-    if not told:
+    if not isinstance(export, Mapping):
         return None
-    values = told if isinstance(told, Mapping) else {"hashes": told}
+    told = [export[key] for key in _KEYS if export.get(key)]
+    values = next((each for each in told if isinstance(each, Mapping)), None)
+    if values is None:
+        return Calibration(_names(told[0]), frozenset()) if told else None
     hashes = values.get("hashes")
     listed = hashes if isinstance(hashes, list) else []
-    return Calibration(str(values.get("data") or "unnamed rows"), frozenset(str(each) for each in listed))
+    return Calibration(_names(values.get("data") or values.get("sources")), frozenset(str(each) for each in listed))
+
+
+def _names(told: object) -> str:
+    names = told if isinstance(told, list) else [told]
+    return ", ".join(str(name) for name in names if name) or "unnamed rows"

@@ -64,21 +64,26 @@ class TemplateComparison:
 def compare_templates(source: Encoder, export: Encoder) -> TemplateComparison:
     """Prompts of the conversations above from both sides.
 
-    A side's own chat template is compared with the other's; where the source brings none, the export's is compared with
-    how Camelid prompts the source.
+    What the export's own chat template says must be how Camelid prompts the source, or else what the source's own chat
+    template says: a model that is asked in a registered template may have come with another one, and an export may
+    bring either.
     """
-    ways = [(CAMELID, _prompts(source), _prompts(export))]
-    if _chat_template(source) or _chat_template(export):
-        reference = _own_prompts(source) if _chat_template(source) else _prompts(source)
-        ways.append((OWN, reference, _own_prompts(export)))
-    differences = [
-        difference
-        for how, ours, theirs in ways
-        for number, (one, two) in enumerate(zip(ours, theirs, strict=True), 1)
-        if (difference := _difference(number, how, one, two)) is not None
-    ]
+    asked, brought = _prompts(source), _own_prompts(export)
+    differences = _differences(CAMELID, asked, _prompts(export))
+    templates = bool(_chat_template(source) or _chat_template(export))
+    if templates:
+        references = [asked, *([_own_prompts(source)] if _chat_template(source) else [])]
+        found = [_differences(OWN, each, brought) for each in references]
+        fewest = min(found, key=len)
+        differences += fewest
     names = source.template.name, export.template.name
-    return TemplateComparison(*names, len(ways) * len(CONVERSATIONS), tuple(differences))
+    return TemplateComparison(*names, (1 + templates) * len(CONVERSATIONS), tuple(differences))
+
+
+def _differences(how: str, ours: Sequence[Prompt], theirs: Sequence[Prompt]) -> list[TemplateDifference]:
+    pairs = enumerate(zip(ours, theirs, strict=True), 1)
+    found = (_difference(number, how, one, two) for number, (one, two) in pairs)
+    return [each for each in found if each is not None]
 
 
 Prompt = list[int] | str
