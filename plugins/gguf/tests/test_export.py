@@ -8,20 +8,31 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from camelid_core.artefacts import verify_directory
+from camelid_core.artefacts import Manifest, verify_directory, write_manifest
 from camelid_core.config import validate
-from camelid_core.errors import CamelidError, ConfigError, ModelError
+from camelid_core.errors import CamelidError, ConfigError, DiskFull, ModelError
+from camelid_core.mixing import mix
 from camelid_core.models.gguf import gguf_metadata
 from camelid_core.models.loading import load_tokenizer
 from camelid_core.models.resolved_model import resolve_model
+from camelid_core.models.template_choice import template_of
 from camelid_core.plugins import load_host
+from camelid_core.records import Message
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import write_jsonl
+from camelid_core.tokenization.encoder import Encoder
+from camelid_gguf.calibration import calibration
 from camelid_gguf.importances import ImportanceMatrix
 from camelid_gguf.mixtures import MIXTURES
-from camelid_train.export import task
+from camelid_serve.config import EngineConfig
+from camelid_serve.engine import Request, Sampling
+from camelid_serve.loaded_models import load_model
+from camelid_serve.testing import collect
+from camelid_train.config import DataSection
+from camelid_train.export import export_plan, task
 from camelid_train.export.config import ExportConfig
-from gguf import GGUFReader
+from camelid_train.saving import disk_space
+from gguf import GGUFReader, GGUFWriter
 from safetensors.torch import load_file, save_file
 
 IDS = [5, 40, 77, 130, 201, 260, 300, 341]
@@ -35,7 +46,7 @@ def config_of(source, **settings) -> ExportConfig:
 def exported(run, source, **settings):
     """The file, and the estimate that was made of it."""
     config = config_of(source, **settings)
-    estimate = task.check(config, task.export_source(config, load_host()), run.directory)
+    estimate = export_plan.check(config, export_plan.export_source(config, load_host()), run.directory)
     task.export(config, run)
     files = [path for path in sorted(run.output.glob("*.gguf")) if not path.name.endswith("imatrix.gguf")]
     return files[0], estimate
@@ -228,7 +239,7 @@ def test_a_file_comes_back_as_a_plain_model(attempt, model, name, transformers_l
     back = attempt()
     section = {"type": "transformers", "dtype": "float32"}
     config = validate(ExportConfig, {"source": str(file.parent), "to": section}, "it")
-    estimate = task.check(config, task.export_source(config, load_host()), back.directory)
+    estimate = export_plan.check(config, export_plan.export_source(config, load_host()), back.directory)
     task.export(config, back)
     assert verify_directory(back.output).manifest.kind == "model"
     size = sum(path.stat().st_size for path in back.output.glob("*.safetensors"))
@@ -253,3 +264,65 @@ def test_only_a_file_comes_back(attempt, model):
     parts, _ = exported(attempt(), model(**WIDE), quantization="q8_0", split="500KB")
     with pytest.raises(ModelError, match="it is in several parts"):
         task.export(validate(ExportConfig, {"source": str(parts), "to": {"type": "transformers"}}, "it"), attempt())
+
+
+def artefact_of(directory, target, data):
+    """The model as an artefact that was trained on `data`, with two rows held out."""
+    shutil.copytree(directory, target)
+    section = {"sources": [str(data)], "eval_rows": 2, "split_seed": 3}
+    write_manifest(target, Manifest(kind="model", parameters={"data": section}))
+    return target
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_held_out_rows_are_never_calibrated_on(attempt, model, rows, tmp_path, named):
+    """Of twenty rows eighteen are left, whether the model's own are asked for or the same file by its name."""
+    source = artefact_of(model(), tmp_path / "tuned", rows)
+    asked = [str(rows)] if named else ["own"]
+    with pytest.raises(ModelError, match="give 18 calibration rows, and 20 were asked for"):
+        exported(attempt(), source, quantization="q4_0", calibration=asked, calibration_rows=20)
+    resolved, host = resolve_model(str(source), load_host()), load_host()
+    encoder = Encoder(load_tokenizer(resolved), template_of(resolved, host))
+    found = calibration(asked, 18, resolved, encoder, host).rows
+    section = validate(DataSection, resolved.manifest.parameters["data"], "it")
+    held = mix(section, host.datasets, section.eval_rows, None, section.split_seed).heldout
+    held_ids = {tuple(encoder.example(record.messages).input_ids) for record in held}
+    assert len(held_ids) == 2
+    assert len({tuple(row) for row in found}) == 18
+    assert not held_ids & {tuple(row) for row in found}
+
+
+def test_the_fewest_bits_need_a_matrix_and_get_one(attempt, model, rows, llamacpp_logits):
+    settings = {"quantization": "q2_k_s", "calibration": [str(rows)], "calibration_rows": 4}
+    file, _ = exported(attempt(), model(**WIDE), **settings)
+    assert gguf_metadata(file)["quantize.imatrix.entries_count"] == 3 * 7
+    assert bool(torch.isfinite(llamacpp_logits(file, IDS)).all())
+
+
+def test_camelid_answers_with_the_result(attempt, model):
+    """The same greedy tokens as with the model, where nothing was quantised."""
+    run = attempt()
+    exported(run, model(), quantization="f32")
+    answers = []
+    for path in (run.output, model()):
+        loaded = load_model(str(path), load_host(), EngineConfig(dtype="float32", slots=1))
+        try:
+            ids = loaded.encoder.prompt_ids([Message("user", "Add 2 and 3.")])
+            answers.append((ids, collect(loaded.engine, [Request(ids, Sampling(max_new_tokens=16))])[0]))
+        finally:
+            loaded.close()
+    assert answers[0] == answers[1]
+
+
+def test_a_full_disk_is_said_and_nothing_stays(attempt, model, monkeypatch):
+    monkeypatch.setattr(GGUFWriter, "write_tensor_data", _no_room)
+    monkeypatch.setattr(disk_space, "_RESERVE", 1 << 60)
+    run = attempt()
+    monkeypatch.setattr(task, "require", lambda *_: None)
+    with pytest.raises(DiskFull, match=r"writing '.*gguf' needs"):
+        exported(run, model(), quantization="q8_0")
+    assert not run.output.exists()
+
+
+def _no_room(writer, data):
+    raise OSError(f"{data.nbytes} requested and 0 written")

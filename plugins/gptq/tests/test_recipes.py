@@ -44,6 +44,7 @@ def test_every_recipe_is_read_from_its_branch_and_from_its_short_form():
 
 def test_a_set_and_recipes_of_ones_own_become_one_list():
     chosen = section(recipes="tulu,3b128F")
+    assert section(recipes=["tulu, 3b128F"]) == section(recipes=["tulu", "3b128F"]) == chosen
     assert [each.branch for each in chosen.all_recipes][-1] == "gptq-3bit-128g-actorder_False"
     assert chosen.of(chosen.all_recipes[-1]).all_recipes == [GptqRecipe(3, 128, False)]
     assert {each.damp for each in section(recipes=["airoboros"], damp=0.05).all_recipes} == {0.05}

@@ -12,7 +12,7 @@ from camelid_core.errors import ConfigError, DiskFull, ModelError
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted
-from camelid_train.export import task
+from camelid_train.export import export_plan, task
 from camelid_train.export.bitsandbytes import BITSANDBYTES
 from camelid_train.export.config import ExportConfig
 from camelid_train.export.exporter import ExportEstimate
@@ -31,7 +31,7 @@ def config_of(source, **settings) -> ExportConfig:
 def test_bitsandbytes_is_loaded_by_transformers_alone_and_prompted_as_before(attempt, base, quantization, settings):
     run = attempt()
     config = config_of(base(), quantization=quantization, **settings)
-    estimate = task.check(config, task.export_source(config, load_host()), run.directory)
+    estimate = export_plan.check(config, export_plan.export_source(config, load_host()), run.directory)
     summary = task.export(config, run)
     assert verify_directory(run.output).manifest.parameters["export"]["quantization"] == quantization
     assert verify_directory(run.output).manifest.parameters["export"]["estimated_size"] == estimate.size

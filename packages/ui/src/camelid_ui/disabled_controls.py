@@ -21,7 +21,8 @@ CHANGE_CONTROLS = (
     "data-add", "data-file", "data-path", "data-add-button", "data-fetch", "data-remove", "data-remove-yes",
     "data-count-all", "data-against", "data-check-all", "data-write", "data-cache-prune", "mix-save",
     "train-start", "run-finish", "run-stop", "run-stop-yes", "run-retry", "run-delete", "run-delete-yes",
-    "predict-file", "predict-start", "merge-start", "export-start", "history-read",
+    "predict-file", "predict-start", "merge-start", "export-start", "export-prove", "publish-look", "publish-start",
+    "history-read",
     *(f"{job}-{action}" for job in _JOBS for action in ("finish", "cancel", "cancel-yes", "retry")),
 )  # fmt: skip
 

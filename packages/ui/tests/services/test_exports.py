@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 
 import pytest
+from camelid_core.artefacts import Manifest, write_manifest
 from camelid_core.config import validate
-from camelid_core.errors import ModelError, UnknownName, UsageError
-from camelid_train.export import task
+from camelid_core.errors import CamelidError, ModelError, UnknownName, UsageError
+from camelid_train.export import export_plan
 from camelid_train.export.bitsandbytes import BITSANDBYTES
 from camelid_train.export.config import ExportConfig
 from camelid_train.export.exporter import ExportEstimate
@@ -60,7 +62,34 @@ def test_the_command_lines_say_the_same(services, adapter):
         assert config.default_name == f"{adapter}-{key}"
 
 
+def _published(services, tiny):
+    """A job that made a model: a copy of the tiny one, as a worker would publish it."""
+    (job,) = services.exports.start(tiny.name, ["int8"])
+    place = services.home / "artefacts" / job.name
+    shutil.copytree(tiny, place)
+    write_manifest(place, Manifest(kind="model", parameters={"export": {"type": "bitsandbytes"}}))
+    store = services.jobs.store
+    claimed = store.claim("worker", 60, only=job.id)
+    assert claimed is not None
+    return store.publish(store.start(claimed), lambda: place, {"size": 1})
+
+
+def test_what_was_made_can_be_proved_and_published(services, tiny, tmp_path):
+    with pytest.raises(UsageError, match="made no model"):
+        services.exports.prove(services.exports.start(tiny.name, ["nf4"])[0].id)
+    job = _published(services, tiny)
+    proof = services.exports.prove(job.id)
+    assert (proof.task, proof.config["source"], proof.config["export"]) == ("prove", tiny.name, str(job.published))
+    planned = services.exports.publication(job.id, str(tmp_path / "hub"), "me/tiny-int8")
+    assert planned.repositories == ["me/tiny-int8"]
+    assert not (tmp_path / "hub").exists()  # a plan writes nothing
+    assert services.exports.publish(job.id, str(tmp_path / "hub"), "me/tiny-int8").task == "publish"
+    for name in ("no name", "../me/tiny"):
+        with pytest.raises(CamelidError, match="ORG/NAME"):
+            services.exports.publish(job.id, str(tmp_path / "hub"), name)
+
+
 def test_the_page_queues_what_the_task_runs(services, tiny, tmp_path):
     (job,) = services.exports.start(tiny.name, ["int8"])
     config = validate(ExportConfig, job.config, "the job")
-    assert task.check(config, task.export_source(config, services.host), tmp_path).size > 0
+    assert export_plan.check(config, export_plan.export_source(config, services.host), tmp_path).size > 0

@@ -44,7 +44,7 @@ class GgufExporter(Exporter[GgufSection]):
             return ExportEstimate(size=0, memory=0, refusal=str(error))
         memory = 3 * _FLOAT32_BYTES * file.largest
         if section.calibration:
-            memory += _FLOAT32_BYTES * sum(_numbers(file))
+            memory += _FLOAT32_BYTES * file.numbers
         return ExportEstimate(size=file.size + _vocabulary_bytes(source.base), memory=memory)
 
     def export(self, source: ResolvedModel, section: GgufSection, context: ExportContext) -> ExportResult:
@@ -139,16 +139,6 @@ def _fallback_note(file: ModelFile) -> str:
         f"{len(names):,} of {len(file.entries):,} tensors have rows that do not divide into blocks of the format "
         f"{MIXTURES[file.mixture].most}; they are stored as {', '.join(kinds)}, as llama.cpp does."
     )
-
-
-def _numbers(file: ModelFile) -> list[int]:
-    counts = []
-    for entry in file.entries.values():
-        count = 1
-        for each in entry.shape:
-            count *= each
-        counts.append(count)
-    return counts
 
 
 def _vocabulary_bytes(directory: Path) -> int:

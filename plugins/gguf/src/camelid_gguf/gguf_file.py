@@ -6,14 +6,14 @@ Knows nothing of models.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .number_formats import row_bytes
+from camelid_train.saving.disk_space import require
 
-_ALIGNMENT = 32
-"""Tensors begin at multiples of this."""
+from .number_formats import row_bytes
 
 
 class Entry(NamedTuple):
@@ -24,14 +24,7 @@ class Entry(NamedTuple):
 
     @property
     def size(self) -> int:
-        rows = 1
-        for each in self.shape[:-1]:
-            rows *= each
-        return rows * row_bytes(self.number_format, self.shape[-1])
-
-
-def padded(size: int) -> int:
-    return -(-size // _ALIGNMENT) * _ALIGNMENT
+        return math.prod(self.shape[:-1]) * row_bytes(self.number_format, self.shape[-1])
 
 
 class FileWriter:
@@ -43,6 +36,7 @@ class FileWriter:
         import gguf
         import numpy as np
 
+        self._path, self._largest = path, max(entry.size for entry in entries.values())
         self._writer = gguf.GGUFWriter(path, architecture, split_max_size=limit)
         for key, value in metadata.items():
             _adder(self._writer, value)(key, value)
@@ -51,7 +45,11 @@ class FileWriter:
             self._writer.add_tensor_info(name, entry.shape, np.dtype(np.float32), entry.size, raw_dtype=kind)
 
     def write(self, tensors: Iterable[Any]) -> None:
-        """The bytes of all tensors, in their order."""
+        """The bytes of all tensors, in their order.
+
+        Raises:
+            DiskFull: there is no room for them.
+        """
         writer = self._writer
         try:
             writer.write_header_to_file()
@@ -59,6 +57,9 @@ class FileWriter:
             writer.write_ti_data_to_file()
             for data in tensors:
                 writer.write_tensor_data(data)
+        except OSError:
+            require(self._path.parent, self._largest, f"writing {self._path.name!r}")
+            raise
         finally:
             writer.close()
 
@@ -79,16 +80,3 @@ def _adder(writer: Any, value: Any) -> Callable[[str, Any], None]:
             found: Callable[[str, Any], None] = getattr(writer, method)
             return found
     raise TypeError(f"{value!r} has no type of GGUF")
-
-
-def metadata_bytes(metadata: Mapping[str, Any]) -> int:
-    """How many bytes the metadata takes."""
-    return sum(12 + len(key.encode()) + _value_bytes(value) for key, value in metadata.items())
-
-
-def _value_bytes(value: Any) -> int:
-    if isinstance(value, str):
-        return 8 + len(value.encode())
-    if isinstance(value, list):
-        return 12 + sum(_value_bytes(each) for each in value)
-    return 1 if isinstance(value, bool) else 4

@@ -78,7 +78,7 @@ def notes(config: Mapping[str, Any], family: Family) -> Iterator[str]:
     window = config.get("sliding_window")
     if window and "attention.sliding_window" not in family.settings and window < config["max_position_embeddings"]:
         yield (
-            f"It attends to the last {window:,} tokens (sliding_window), and llama.cpp to all with this family: "
+            f"It attends to the last {window:,} tokens (sliding_window), and llama.cpp to all with this family; "
             "answers to longer texts may differ."
         )
 

@@ -5,6 +5,7 @@ Knows which parts make a file: metadata, vocabulary, layout, mixture. One tensor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,9 +44,14 @@ class ModelFile:
         return sum(entry.size for entry in self.entries.values())
 
     @property
+    def numbers(self) -> int:
+        """Numbers of all tensors."""
+        return sum(math.prod(entry.shape) for entry in self.entries.values())
+
+    @property
     def largest(self) -> int:
         """Numbers of the largest tensor."""
-        return max(_count(entry.shape) for entry in self.entries.values())
+        return max(math.prod(entry.shape) for entry in self.entries.values())
 
     @property
     def weighted(self) -> dict[str, Planned]:
@@ -120,10 +126,3 @@ def _fitting(importances: Importances, name: str, entry: Entry) -> Any:
             "is another model's."
         )
     return found
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for each in shape:
-        count *= each
-    return count

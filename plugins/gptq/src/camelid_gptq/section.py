@@ -55,7 +55,11 @@ class GptqSection(ExportSection):
     @field_validator("recipes", mode="before")
     @classmethod
     def _one_or_more(cls, value: Any) -> Any:
-        return [each for each in value.split(",") if each.strip()] if isinstance(value, str) else value
+        """One text, or several, each with one name or several with commas between."""
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
+            return value
+        return [name.strip() for each in texts for name in each.split(",") if name.strip()]
 
     @model_validator(mode="after")
     def _sound(self) -> Self:

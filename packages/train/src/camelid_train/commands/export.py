@@ -50,7 +50,7 @@ def run_export(source: str, section: Mapping[str, Any], out: str, plan: bool, as
 def _plan(config: ExportConfig, as_json: bool) -> None:
     from camelid_core.paths import artefacts_dir
 
-    from camelid_train.export.task import check, export_source
+    from camelid_train.export.export_plan import check, export_source
 
     artefacts_dir().mkdir(parents=True, exist_ok=True)
     estimate = check(config, export_source(config, load_host()), artefacts_dir())

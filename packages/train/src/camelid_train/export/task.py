@@ -1,7 +1,6 @@
 """The export task: a model, or an adapter that is merged first, written in the format that its section chooses.
 
-Knows what all formats share: the merge before, prompting files, card and manifest, and that what cannot fit is refused
-before it starts. Knows no format.
+Knows what all formats share: the merge before, prompting files, card and manifest. Knows no format.
 """
 
 from __future__ import annotations
@@ -14,28 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.artefacts import Artefact, BaseModelEntry, Licences, Manifest, write_manifest
-from camelid_core.errors import ModelError
 from camelid_core.integrity import fingerprint
-from camelid_core.models.devices import available_memory
-from camelid_core.models.gguf import is_gguf
-from camelid_core.models.loading import check_weight_files, load_tokenizer
+from camelid_core.models.loading import load_tokenizer
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.models.template_choice import template_of
-from camelid_core.plugins import Host, load_host
+from camelid_core.plugins import load_host
 from camelid_core.tasks import TaskContext
 from camelid_core.template_contract import make_contract
 from camelid_core.tokenization.encoder import Encoder
 
 from camelid_train.export.merge_config import MergeConfig
-from camelid_train.saving.disk_space import removed_on_failure, require
+from camelid_train.saving.disk_space import removed_on_failure
 from camelid_train.saving.model_card import write_card
 from camelid_train.saving.published_prompting import write_prompting
 from camelid_train.sections import ExportSection
 
 from .config import ExportConfig
-from .exporter import ExportContext, ExportEstimate, ExportResult, exporter_of
+from .export_plan import check, export_source
+from .exporter import ExportContext, ExportResult, exporter_of
 from .merge import merge
-from .weight_files import WeightFiles
 
 _MERGED = "merged"
 
@@ -78,50 +74,6 @@ def export(config: ExportConfig, context: TaskContext) -> Mapping[str, Any]:
     return {**result.metrics, "size": size}
 
 
-def check(config: ExportConfig, source: ResolvedModel, disk: Path) -> ExportEstimate:
-    """The estimate of an export that can be done here.
-
-    Raises:
-        ModelError: it cannot, as its exporter says, or there is not enough memory.
-        DiskFull: the result does not fit.
-    """
-    exporter = exporter_of(config.to)
-    if not exporter.whole and source.adapter_dir is None:
-        raise ModelError(f"{config.source!r} is no adapter; {exporter.name!r} is made of adapters.")
-    estimate = exporter.estimate(source, config.to)
-    if estimate.refusal:
-        raise ModelError(f"{config.source!r} cannot be exported to {exporter.name!r}: {estimate.refusal}")
-    free = available_memory()
-    if estimate.memory > free:
-        raise ModelError(
-            f"exporting {config.source!r} to {exporter.name!r} needs about {estimate.memory:,} bytes of memory, and "
-            f"{free:,} are free. Close other programs, or use a machine with more."
-        )
-    merging = exporter.whole and source.adapter_dir is not None
-    needed = estimate.size + estimate.scratch + (_size_of_weights(source) if merging else 0)
-    require(disk, needed, f"exporting to {exporter.name!r}")
-    return estimate
-
-
-def export_source(config: ExportConfig, host: Host) -> ResolvedModel:
-    """The model or adapter to export.
-
-    Raises:
-        UnknownName, ModelError: there is none, or it is stored in a format that nothing else can be made of.
-    """
-    name, exporter = config.source, exporter_of(config.to)
-    source = resolve_model(name, host, gguf=exporter.gguf)
-    if exporter.gguf:
-        if not is_gguf(source.base) or source.adapter_dir is not None:
-            raise ModelError(f"{name!r} is no GGUF file; {exporter.name!r} is made of those.")
-        return source
-    stored = (source.config.get("quantization_config") or {}).get("quant_method")
-    if stored and source.adapter_dir is None:
-        raise ModelError(f"{name!r} is stored quantised ({stored}); export the model that it was made from.")
-    check_weight_files(source.base)
-    return source
-
-
 @contextmanager
 def _as_is(source: ResolvedModel) -> Iterator[ResolvedModel]:
     yield source
@@ -160,10 +112,6 @@ class _MergeContext:
 
     def stop_requested(self) -> Any:
         return self.task.stop_requested()
-
-
-def _size_of_weights(source: ResolvedModel) -> int:
-    return WeightFiles(source.base).size
 
 
 def _manifest(

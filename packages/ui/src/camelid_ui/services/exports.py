@@ -1,4 +1,4 @@
-"""Exporting: what can be made of a model on this machine, and starting the jobs that make it.
+"""Exporting: what can be made of a model on this machine, and starting the jobs that make, prove and publish it.
 
 Knows exporters through their hook, and merging, which is the first export of an adapter. Writes nothing itself.
 """
@@ -8,17 +8,26 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from camelid_core.config import validate
 from camelid_core.errors import CamelidError, UsageError
 from camelid_core.jobs import Job
+from camelid_core.json_files import object_in
 from camelid_core.models.gguf import is_gguf
 from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.paths import artefacts_dir
 from camelid_core.plugins import Host
+from camelid_serve.evaluations.proof.proof_config import ProofConfig
+from camelid_serve.evaluations.proof.record import PROOF
 from camelid_train.export.config import ExportConfig
+from camelid_train.export.export_plan import check, export_source
 from camelid_train.export.exporter import ExportEstimate, exporter_of, exporters
 from camelid_train.export.merge_config import MergeConfig
-from camelid_train.export.task import check, export_source
+from camelid_train.publishing.publication import plan
+from camelid_train.publishing.publish_config import PublishConfig
+from camelid_train.publishing.publish_plan import PublishPlan
 from camelid_train.sections import ExportSection
 
 from camelid_ui.field_values import non_default
@@ -29,7 +38,9 @@ from .merge import MergeService
 from .merge import load_line as merged_load_line
 from .models import ModelService
 
-EXPORT = "export"
+EXPORT, PROVE, PUBLISH = "export", "prove", "publish"
+MADE = (MERGE, EXPORT)
+"""Tasks whose results are models, which can be proved and published."""
 MERGED = "merged"
 _SHOWN = 30
 
@@ -91,9 +102,48 @@ class ExportService:
         return "\n".join(self._commands(source, keys))
 
     def all(self) -> list[JobView]:
-        """Merges and exports, the newest first."""
-        views = [view for task in (MERGE, EXPORT) for view in self.jobs.all(task, _SHOWN)]
+        """Merges, exports, proofs and publications, the newest first."""
+        views = [view for task in (*MADE, PROVE, PUBLISH) for view in self.jobs.all(task, _SHOWN)]
         return sorted(views, key=lambda view: view.job.id, reverse=True)[:_SHOWN]
+
+    def can_follow(self, job: Job) -> bool:
+        """Whether what a job made is there, to be proved or published."""
+        return job.task in MADE and bool(job.published) and Path(str(job.published)).is_dir()
+
+    def prove(self, job_id: int) -> Job:
+        """Queue a comparison of what a job made with what it was made of; the result goes into it.
+
+        Raises:
+            UsageError: the job made nothing.
+        """
+        job = self._made_by(job_id)
+        source = job.config["adapter"] if job.task == MERGE else job.config["source"]
+        config = ProofConfig(source=source, export=str(job.published), record=True)
+        return self.jobs.submit(PROVE, config, config.default_name)
+
+    def proof(self, job: Job) -> dict[str, Any] | None:
+        """The proof of what a job made, or that a proof made; None where there is none."""
+        if not job.published or job.task not in (*MADE, PROVE):
+            return None
+        return object_in(Path(job.published) / PROOF) or None
+
+    def publication(self, job_id: int, to: str, name: str = "") -> PublishPlan:
+        """What publishing would do: files, cards, licences, warnings. Nothing is written, and nothing leaves.
+
+        Raises:
+            CamelidError: what was given cannot be published, and why.
+        """
+        return plan(self._publish_config(job_id, to, name))
+
+    def publish(self, job_id: int, to: str, name: str = "") -> Job:
+        """Queue a publication, if it can be done.
+
+        Raises:
+            CamelidError: as `publication`.
+        """
+        config = self._publish_config(job_id, to, name)
+        plan(config)
+        return self.jobs.submit(PUBLISH, config, config.default_name)
 
     def load_line(self, job: Job) -> str:
         """How to load what a job made."""
@@ -101,6 +151,16 @@ class ExportService:
             return merged_load_line(str(job.published))
         section = ExportConfig.model_validate(job.config).to
         return exporter_of(section).load_line(str(job.published), section)
+
+    def _publish_config(self, job_id: int, to: str, name: str) -> PublishConfig:
+        values = {"artefacts": [str(self._made_by(job_id).published)], "to": to.strip(), "name": name.strip()}
+        return validate(PublishConfig, values, "the settings").with_absolute_paths()
+
+    def _made_by(self, job_id: int) -> Job:
+        job = self.jobs.show(job_id).job
+        if not self.can_follow(job):
+            raise UsageError(f"job {job_id} has made no model, or it was removed; choose one that has.")
+        return job
 
     def _sections(self) -> list[ExportSection]:
         return [section for exporter in exporters() for section in exporter.choices()]

@@ -38,7 +38,7 @@ READ_METHODS = {
     "chat": "stop leave answering has_loaded resident context_length sampling",
     "predictions": "command all summary page lines",
     "merge": "adapters estimate command all",
-    "exports": "sources offers command all load_line",
+    "exports": "sources offers command all load_line can_follow proof",
     "plugins": "all problems",
     "history": "markdown records",
 }
@@ -56,7 +56,7 @@ CHANGING_METHODS = {
     "training": "start delete",
     "predictions": "preview keep_upload start",
     "merge": "start",
-    "exports": "start",
+    "exports": "start prove publication publish",
     "feedback": "rate",
     "history": "read",
 }

@@ -16,12 +16,14 @@ from camelid_ui.config_form import ConfigForm
 from camelid_ui.field_values import InvalidFields
 from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
+from camelid_ui.services.exports import MADE
 from camelid_ui.services.jobs import JobView
 from camelid_ui.views import code, empty, error, facts
 from camelid_ui.views import jobs as jobs_view
 from camelid_ui.views.numbers import size
+from camelid_ui.views.proof import proof
 
-from . import LATEST, PRIVATE, export
+from . import LATEST, PRIVATE, export, export_result
 from .components import SELECTED_KEY, address, error_message, panel, selectable
 from .export import ExportForm
 from .job import JobPanel, build_job
@@ -70,10 +72,12 @@ def build(services: Services) -> MergeTab:
     panel(t("export.title"), elem_classes="camelid-heading")
     exports = export.build()
     shown = build_job(job, "merge-job")
+    made = export_result.build()
     panel(t("merge.done"), elem_classes="camelid-heading")
     tab = MergeTab(form, shown, estimate, command, start, notice, selectable(elem_id="merge-list"), exports)
     _wire(tab, services)
     export.wire(exports, services, job)
+    export_result.wire(made, services, shown)
     return tab
 
 
@@ -143,7 +147,12 @@ def _result(services: Services, view: JobView, say: Translator) -> str:
     if not job.published:
         return ""
     summary = job.summary
+    found = services.exports.proof(job)
+    proved = proof(found, say) if found else ""
+    if job.task not in MADE:
+        return proved + "".join(code(line, say("merge.load"), say("copy")) for line in summary.get("load", []))
     measured = [(say(f"merge.{name}"), f"{summary[name]:.2g}") for name in _PROOF if name in summary]
     stored = [(say("merge.size"), size(summary["size"]))] if "size" in summary else []
     path = code(job.published, say("merge.path"), say("copy"))
-    return facts(measured + stored) + path + code(services.exports.load_line(job), say("merge.load"), say("copy"))
+    load = code(services.exports.load_line(job), say("merge.load"), say("copy"))
+    return facts(measured + stored) + path + load + proved

@@ -2,8 +2,8 @@
 
 The limit of the mean KL divergence is `_TOLERANCE` times what llama.cpp publishes for a format on Llama 3 8B
 (github.com/ggml-org/llama.cpp, tools/perplexity/README.md, without importance matrix where both are given), and at most
-`_MOST_MORE` above it: smaller models lose several times as much by the same rounding, and a broken export far more than
-that. The other limits follow
+`_MOST_MORE` above it: smaller models lose several times as much by the same rounding (SmolLM2 of 135 million parameters
+three times as much by Q8_0 and five times by Q4_0), and a broken export far more than that. The other limits follow
 from it. In the same table the share of other top tokens is 0.43 to 0.63 times the root of the divergence (q2_K to
 q8_0), and the logarithm of the perplexity ratio is no larger than the divergence. Knows numbers. Knows no model.
 """
@@ -20,7 +20,7 @@ from camelid_core.errors import UsageError
 from .clustered_estimates import Estimate
 from .proof_config import LIMITS
 
-_TOLERANCE, _MOST_MORE = 4.0, 0.3
+_TOLERANCE, _MOST_MORE = 6.0, 0.5
 _OTHER_TOP_TOKENS = 0.65
 """Share of other top tokens per root of the mean KL divergence."""
 _LEAST_RATIO = 1.02

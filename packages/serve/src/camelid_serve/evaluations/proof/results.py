@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-from camelid_serve.evaluations.greedy_answers import GreedyAnswer, first_difference
+from typing import TYPE_CHECKING, Any
 
 from .clustered_estimates import CONFIDENCE, Estimate, clustered_mean
-from .comparison import Comparison, Side, TextComparison
-from .format_limits import Check
+
+if TYPE_CHECKING:
+    from camelid_serve.evaluations.greedy_answers import GreedyAnswer
+
+    from .comparison import Comparison, Side, TextComparison
+    from .format_limits import Check
 
 _MOST_EXPONENT = 700.0
 
@@ -55,6 +57,8 @@ def samples(
     prompts: Sequence[str], source: Sequence[GreedyAnswer], export: Sequence[GreedyAnswer], decode: Callable[..., str]
 ) -> list[dict[str, Any]]:
     """Greedy answers side by side; `differs_at` is the first position where they do, None where they are equal."""
+    from camelid_serve.evaluations.greedy_answers import first_difference
+
     return [
         {
             "prompt": prompt,

@@ -1,0 +1,69 @@
+"""Before an export: what it is made of, what it will take, and whether that fits on this machine. Imports no torch.
+
+Knows estimates, memory and disks. Knows no format.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from camelid_core.errors import ModelError
+from camelid_core.models.devices import available_memory
+from camelid_core.models.gguf import is_gguf
+from camelid_core.models.loading import check_weight_files
+from camelid_core.models.resolved_model import ResolvedModel, resolve_model
+from camelid_core.plugins import Host
+
+from camelid_train.saving.disk_space import require
+
+from .config import ExportConfig
+from .exporter import ExportEstimate, exporter_of
+from .weight_files import WeightFiles
+
+
+def check(config: ExportConfig, source: ResolvedModel, disk: Path) -> ExportEstimate:
+    """The estimate of an export that can be done here.
+
+    Raises:
+        ModelError: it cannot, as its exporter says, or there is not enough memory.
+        DiskFull: the result does not fit.
+    """
+    exporter = exporter_of(config.to)
+    if not exporter.whole and source.adapter_dir is None:
+        raise ModelError(f"{config.source!r} is no adapter; {exporter.name!r} is made of adapters.")
+    estimate = exporter.estimate(source, config.to)
+    if estimate.refusal:
+        raise ModelError(f"{config.source!r} cannot be exported to {exporter.name!r}: {estimate.refusal}")
+    free = available_memory()
+    if estimate.memory > free:
+        raise ModelError(
+            f"exporting {config.source!r} to {exporter.name!r} needs about {estimate.memory:,} bytes of memory, and "
+            f"{free:,} are free. Close other programs, or use a machine with more."
+        )
+    merging = exporter.whole and source.adapter_dir is not None
+    needed = estimate.size + estimate.scratch + (_size_of_weights(source) if merging else 0)
+    require(disk, needed, f"exporting to {exporter.name!r}")
+    return estimate
+
+
+def export_source(config: ExportConfig, host: Host) -> ResolvedModel:
+    """The model or adapter to export.
+
+    Raises:
+        UnknownName, ModelError: there is none, or it is stored in a format that nothing else can be made of.
+    """
+    name, exporter = config.source, exporter_of(config.to)
+    source = resolve_model(name, host, gguf=exporter.gguf)
+    if exporter.gguf:
+        if not is_gguf(source.base) or source.adapter_dir is not None:
+            raise ModelError(f"{name!r} is no GGUF file; {exporter.name!r} is made of those.")
+        return source
+    stored = (source.config.get("quantization_config") or {}).get("quant_method")
+    if stored and source.adapter_dir is None:
+        raise ModelError(f"{name!r} is stored quantised ({stored}); export the model that it was made from.")
+    check_weight_files(source.base)
+    return source
+
+
+def _size_of_weights(source: ResolvedModel) -> int:
+    return WeightFiles(source.base).size
