@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from camelid_core.errors import JobError, MissingPackage, ModelError, UsageError
+from camelid_core.errors import DiskFull, JobError, MissingPackage, ModelError, UsageError
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_train.publishing import git_repository
@@ -122,20 +122,21 @@ def test_a_failure_half_way_leaves_the_branch_as_it_was_and_a_retry_goes_on(hub,
     first = hub.write(REPOSITORY, "main", files_of(base()), QUIET)
     before = contents(resolve_model(f"{hub.name}/{REPOSITORY}", load_host()).base)
     real = getattr(git_repository.GitRepository, step)
-    calls = iter(range(99))
+    changed = [*files_of(base("llama", 1)), OutgoingFile.of("README.md", b"# Changed\n")]
+    second = iter((False, *[True] * 99))
 
     def fails(*arguments):
-        if step != "store" or next(calls) == 4:
+        if step != "store" or next(second):
             raise OSError(28, "No space left on device")
         return real(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(git_repository.GitRepository, step, fails)
-        with pytest.raises(OSError, match="No space"):
-            hub.write(REPOSITORY, "main", files_of(base("llama", 1)), QUIET)
+        with pytest.raises(DiskFull, match=r"No space left on device\. The branch is as it was"):
+            hub.write(REPOSITORY, "main", changed, QUIET)
     assert git_repository.GitRepository(hub.directory / REPOSITORY).branches() == {"main": first}
     assert contents(resolve_model(f"{hub.name}/{REPOSITORY}", load_host()).base) == before
-    assert hub.write(REPOSITORY, "main", files_of(base("llama", 1)), QUIET) != first
+    assert hub.write(REPOSITORY, "main", changed, QUIET) != first
     assert not list(hub.directory.rglob("*.partial"))
 
 

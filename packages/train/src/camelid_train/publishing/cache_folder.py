@@ -29,18 +29,22 @@ class CacheFolder:
     def __init__(self, cache: Path, repository: str) -> None:
         self.path = repository_folder(cache, repository)
 
-    def add(self, blob: str, write: Callable[[Path], None]) -> Path:
-        """The file of an object, which `write` writes to the path that it is given unless it is there."""
-        target = self.path / "blobs" / blob
-        if not target.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with staging.file(target) as staged:
-                write(staged)
-                with staged.open("rb") as file:
-                    os.fsync(file.fileno())
-                staged.replace(target)
-            fsync_directory(target.parent)
-        return target
+    def add(self, write: Callable[[Path], None], name: Callable[[Path], str]) -> str:
+        """The object that `write` writes to the path that it is given, and `name` gives its name; stored once."""
+        folder = self.path / "blobs"
+        folder.mkdir(parents=True, exist_ok=True)
+        with staging.file(folder / "new") as staged:
+            write(staged)
+            with staged.open("rb") as file:
+                os.fsync(file.fileno())
+            blob = name(staged)
+            if not self.has(blob):
+                staged.replace(folder / blob)
+                fsync_directory(folder)
+        return blob
+
+    def has(self, blob: str) -> bool:
+        return (self.path / "blobs" / blob).is_file()
 
     def add_snapshot(self, commit: str, files: Mapping[str, str]) -> None:
         """The directory of a commit: `files` is name → object, all of which were added."""

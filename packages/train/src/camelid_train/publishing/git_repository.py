@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from camelid_core import staging
 from camelid_core.errors import JobError, MissingPackage
+from camelid_core.integrity import write_durably
 from camelid_core.subprocesses import safe_environment
 
 _SETTINGS = {
@@ -25,6 +26,8 @@ _SETTINGS = {
     "receive.denyNonFastForwards": "true",
     "gc.auto": "0",
 }
+_OBJECTS = "camelid-objects"
+"""Folder of notes: SHA-256 → object. So large files are not read again that were stored once."""
 _MISSING = "a local hub needs the program `git`, which is not here. Type `apt install git` or `brew install git`."
 
 
@@ -69,10 +72,27 @@ class GitRepository:
             raise JobError(f"object {blob} of {str(self.path)!r} has {size:,} bytes where {most:,} are the most.")
         return self._git("cat-file", "blob", blob)
 
-    def store(self, source: Path | bytes) -> str:
+    def store(self, source: Path) -> str:
         """Write a file's bytes as they are, and return its object; the same bytes are stored once."""
-        data, of = (source, "--stdin") if isinstance(source, bytes) else (b"", str(source.absolute()))
-        return self._git("hash-object", "-w", "--no-filters", "-t", "blob", of, data=data).decode().strip()
+        return self._git("hash-object", "-w", "--no-filters", "-t", "blob", str(source.absolute())).decode().strip()
+
+    def known(self, sha256: str) -> str:
+        """The object of the bytes with this SHA-256; empty if it was not remembered, or is gone."""
+        note = self.path / _OBJECTS / sha256
+        blob = note.read_text(encoding="ascii") if note.is_file() else ""
+        return blob if blob and self.has(blob) else ""
+
+    def remember(self, sha256: str, blob: str) -> None:
+        (self.path / _OBJECTS).mkdir(exist_ok=True)
+        write_durably(self.path / _OBJECTS / sha256, blob.encode())
+
+    def has(self, blob: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            self._git("cat-file", "-e", blob)
+        except JobError:
+            return False
+        return True
 
     def extract(self, blob: str, path: Path) -> None:
         """Write an object's bytes to a file, streaming."""

@@ -8,12 +8,16 @@ written. Knows nothing of models.
 
 from __future__ import annotations
 
+import errno
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 from camelid_core.artefacts import MANIFEST, Manifest
-from camelid_core.errors import JobError
+from camelid_core.errors import DiskFull, JobError
 from camelid_core.models.hub_names import CACHE, valid_branch, valid_repository
 from camelid_core.paths import LOCAL_HUB_PREFIX
 from pydantic import ValidationError
@@ -25,6 +29,7 @@ from .git_repository import GitRepository
 from .hub_target import MAX_TEXT_BYTES, HubTarget, PublishedBranch, Report
 from .outgoing_file import README, OutgoingFile
 
+_CHUNK = 1 << 20
 _ATTRIBUTES = OutgoingFile.of(".gitattributes", b"* -text\n*.safetensors -delta\n*.gguf -delta\n")
 """Nobody's git changes line ends on checkout, or searches weights for what they share."""
 
@@ -46,6 +51,12 @@ class LocalHub(HubTarget):
         self, repository: str, branch: str, files: Sequence[OutgoingFile], report: Report, keep_others: bool = False
     ) -> str:
         valid_branch(branch)
+        with _in_sentences(self.directory):
+            return self._write(repository, branch, files, report, keep_others)
+
+    def _write(
+        self, repository: str, branch: str, files: Sequence[OutgoingFile], report: Report, keep_others: bool
+    ) -> str:
         git, cache = self._git(repository), CacheFolder(self.directory / CACHE, repository)
         self.directory.mkdir(parents=True, exist_ok=True)
         require(self.directory, 2 * sum(each.size for each in files), f"publishing {repository!r} as git and as files")
@@ -53,12 +64,12 @@ class LocalHub(HubTarget):
         tip = git.branches().get(branch, "")
         objects = git.files(tip) if keep_others and tip else {}
         for each in (_ATTRIBUTES, *files):
-            objects[each.name] = git.store(each.source)
-            cache.add(objects[each.name], lambda path, each=each, blob=objects[each.name]: _take(git, blob, each, path))  # type: ignore[misc]
+            objects[each.name] = _stored(each, git, cache)
             if each is not _ATTRIBUTES:
                 report(each.size, each.name)
         for blob in objects.values():  # what stayed, where somebody emptied the cache
-            cache.add(blob, lambda path, blob=blob: git.extract(blob, path))  # type: ignore[misc]
+            if not cache.has(blob):
+                cache.add(partial(git.extract, blob), lambda path, blob=blob: blob)  # type: ignore[misc]
         commit = git.commit(objects, tip, f"Publish {branch} by Camelid")
         cache.add_snapshot(commit, objects)
         if commit != tip:
@@ -91,12 +102,41 @@ class LocalHub(HubTarget):
         return GitRepository(self.directory / valid_repository(repository))
 
 
-def _take(git: GitRepository, blob: str, planned: OutgoingFile, path: Path) -> None:
-    """Write the object to `path`. Raises JobError: it is not the file that was planned, which changed meanwhile."""
-    git.extract(blob, path)
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != planned.sha256:
-            raise JobError(f"{planned.name!r} changed while it was published; nothing was. Publish it again.")
+@contextmanager
+def _in_sentences(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else JobError
+        raise kind(
+            f"nothing can be written to the hub {str(directory)!r}: {why}. The branch is as it was; mend that and "
+            "publish again."
+        ) from error
+
+
+def _stored(planned: OutgoingFile, git: GitRepository, cache: CacheFolder) -> str:
+    """The object of a file, in the cache and in git. One that was stored before is not read again.
+
+    Raises:
+        JobError: it is not the file that was planned, which changed meanwhile.
+    """
+    known = git.known(planned.sha256)
+    if known and cache.has(known):
+        return known
+    blob = cache.add(partial(_copy, planned), git.store)
+    git.remember(planned.sha256, blob)
+    return blob
+
+
+def _copy(planned: OutgoingFile, path: Path) -> None:
+    digest, source = hashlib.sha256(), planned.source
+    with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file, path.open("wb") as copy:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            copy.write(chunk)
+    if digest.hexdigest() != planned.sha256:
+        raise JobError(f"{planned.name!r} changed while it was published; nothing was. Publish it again.")
 
 
 def _published(git: GitRepository, files: Mapping[str, str]) -> PublishedBranch:
