@@ -41,8 +41,8 @@ def main() -> None:
     request = by_hand_request(options)
     ours, theirs = [], []
     for turn in range(options.times):
-        theirs.append(timed([sys.executable, "-P", "-c", BY_HAND, str(request)]))
-        ours.append(timed(camelid_command(options, options.scratch / f"ours-{turn}")))
+        theirs.append(timed([sys.executable, "-P", "-c", BY_HAND, str(request)], options.scratch))
+        ours.append(timed(camelid_command(options, options.scratch / f"ours-{turn}"), options.scratch))
     result = {
         "model": options.model, "recipe": options.recipe, "rows": options.rows, "seqlen": options.seqlen,
         "camelid_seconds": min(ours), "gptqmodel_seconds": min(theirs), "ratio": min(ours) / min(theirs),
@@ -90,10 +90,10 @@ def camelid_command(options: argparse.Namespace, out: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def timed(command: list[str]) -> float:
+def timed(command: list[str], directory: Path) -> float:
     begun = time.monotonic()
     environment = os.environ | {"GPTQMODEL_CPU_WORKERS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
-    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, cwd=directory)
     return time.monotonic() - begun
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from camelid_core.tasks import Interrupted
 from camelid_train.export import export_plan, task
 from camelid_train.export.bitsandbytes import BITSANDBYTES
 from camelid_train.export.config import ExportConfig
-from camelid_train.export.exporter import ExportEstimate
+from camelid_train.export.exporter import ExportEstimate, ExportResult
 from camelid_train.sections import EXPORTERS_ELSEWHERE
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -71,6 +72,30 @@ def test_what_cannot_fit_is_refused_before_it_starts(attempt, base, monkeypatch)
         with pytest.raises(error, match=words):
             task.export(config_of(base()), run)
         assert not run.output.exists()
+
+
+def test_an_exporter_may_make_several_models_each_an_artefact_by_itself(attempt, base, monkeypatch):
+    """What lies beside them is a card and a manifest of all."""
+    run, one = attempt(), BITSANDBYTES.export
+
+    def both(source, section, context):
+        for name in ("nf4", "int8"):
+            directory, own = context.output / name, section.model_copy(update={"quantization": name})
+            directory.mkdir()
+            context.finish(directory, own, one(source, own, replace(context, output=directory)))
+        return ExportResult(parameters={"made": ["nf4", "int8"]}, parts=True)
+
+    monkeypatch.setattr(BITSANDBYTES, "export", both)
+    monkeypatch.setattr(BITSANDBYTES, "estimate", lambda *_: ExportEstimate(size=1, memory=1, note="Two of them."))
+    task.export(config_of(base()), run)
+    assert "Two of them." in run.events("log")[0]["text"]
+    whole = verify_directory(run.output).manifest
+    assert whole.parameters["export"]["made"] == ["nf4", "int8"]
+    assert sorted(path.name for path in run.output.iterdir()) == ["README.md", "camelid.json", "int8", "nf4"]
+    for name in ("nf4", "int8"):
+        assert verify_directory(run.output / name).manifest.parameters["export"]["quantization"] == name
+        assert AutoTokenizer.from_pretrained(run.output / name).chat_template
+        assert resolve_model(str(run.output / name), load_host()).config["quantization_config"]
 
 
 def test_a_stop_or_a_failure_leaves_no_half_result(attempt, base):

@@ -67,7 +67,7 @@ class GptqExporter(Exporter[GptqSection]):
         scratch = context.task.directory / _SCRATCH
         dtype = str(choose_dtype("auto")).removeprefix("torch.")
         with ExitStack() as ending:
-            process = cache(lambda: ending.enter_context(GptqmodelProcess()))
+            process = cache(lambda: ending.enter_context(GptqmodelProcess(context.task.directory)))
             work = Work(source, fingerprint(source.base), calibration, dtype, scratch, context, process)
             if section.recipes:
                 return _export_all(section, work)

@@ -42,13 +42,13 @@ def missing_library() -> str:
 
 
 class GptqmodelProcess:
-    """A running process of GPTQModel, which takes one request after the other.
+    """A running process of GPTQModel, which takes one request after the other. It writes logs below `directory`.
 
     Raises:
         MissingPackage: GPTQModel is not there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path) -> None:
         if missing := missing_library():
             raise MissingPackage(missing)
         command = [sys.executable, "-P", str(_SCRIPT)]
@@ -57,7 +57,7 @@ class GptqmodelProcess:
             command[0] = other
             environment.pop("PYTHONPATH", None)  # it is this interpreter's
         self._process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, cwd=directory, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._lines: queue.Queue[str] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True, name="read GPTQModel")
