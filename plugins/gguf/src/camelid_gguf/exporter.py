@@ -68,7 +68,7 @@ class GgufExporter(Exporter[GgufSection]):
         file = files[0] if files else Path(path) / "*.gguf"
         return f"camelid chat {path}    # or: llama-cli -m {file}"
 
-    def choices(self) -> Sequence[GgufSection]:
+    def choices(self, source: ResolvedModel) -> Sequence[GgufSection]:
         return [GgufSection(quantization=each) for each in _OFFERED]
 
     def suffix(self, section: GgufSection) -> str:

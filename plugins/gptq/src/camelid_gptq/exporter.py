@@ -7,7 +7,7 @@ torch.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from math import prod
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 
 _BRANCHES, _SCRATCH = "branches", "scratch"
 _HALF, _FLOAT = 2, 4
+_SEQLEN = 2048
+_OFFERED: tuple[Mapping[str, Any], ...] = (
+    {"bits": 4, "group_size": 128},
+    {"bits": 4, "group_size": 32, "desc_act": True},
+    {"bits": 8, "group_size": 128},
+)
+"""What a page offers; all other recipes are typed."""
 _LIBRARY = 900_000_000
 """Memory of a process that has imported GPTQModel."""
 
@@ -77,6 +84,12 @@ class GptqExporter(Exporter[GptqSection]):
     def load_line(self, path: str, section: GptqSection) -> str:
         branch = section.all_recipes[0].branch if section.recipes else ""
         return f'AutoModelForCausalLM.from_pretrained("{Path(path) / branch}")'
+
+    def choices(self, source: ResolvedModel) -> Sequence[GptqSection]:
+        """The usual recipe and finer ones, with calibration rows that the model's context holds."""
+        longest = source.config.get("max_position_embeddings")
+        seqlen = min(_SEQLEN, longest) if isinstance(longest, int) else _SEQLEN
+        return [GptqSection.model_validate({**each, "seqlen": seqlen}) for each in _OFFERED]
 
     def suffix(self, section: GptqSection) -> str:
         """As branches are called: `gptq-4bit-128g`."""

@@ -67,7 +67,7 @@ class BitsandbytesExporter(Exporter[BitsandbytesSection]):
     def load_line(self, path: str, section: BitsandbytesSection) -> str:
         return f'AutoModelForCausalLM.from_pretrained("{path}")'
 
-    def choices(self) -> Sequence[BitsandbytesSection]:
+    def choices(self, source: ResolvedModel) -> Sequence[BitsandbytesSection]:
         return [BitsandbytesSection(), BitsandbytesSection(quantization="int8")]
 
     def suffix(self, section: BitsandbytesSection) -> str:

@@ -110,8 +110,8 @@ class Exporter(ABC, Generic[SectionT]):
     def load_line(self, path: str, section: SectionT) -> str:
         """The line to type, or to write in Python, that loads the result at `path`."""
 
-    def choices(self) -> Sequence[SectionT]:
-        """What a page offers of this format, each by its `suffix`."""
+    def choices(self, source: ResolvedModel) -> Sequence[SectionT]:
+        """What a page offers of this format for such a model, each by its `suffix`."""
         return [self.config.model_validate({})]
 
     def suffix(self, section: SectionT) -> str:

@@ -77,7 +77,7 @@ class ExportService:
         """
         resolved = self.models.resolve(source)
         merged = [self._merge_offer(source)] if resolved.adapter_dir is not None else []
-        return merged + [self._offer(source, section) for section in self._sections() if _takes(section, resolved)]
+        return merged + [self._offer(source, section) for section in _sections(resolved).values()]
 
     def start(self, source: str, keys: Sequence[str]) -> list[Job]:
         """Queue a job for each offer.
@@ -88,7 +88,7 @@ class ExportService:
         """
         if not keys:
             raise UsageError("choose at least one format.")
-        sections = {exporter_of(section).suffix(section): section for section in self._sections()}
+        sections = _sections(self.models.resolve(source))
         if unknown := [key for key in keys if key not in sections and key != MERGED]:
             raise UsageError(f"{unknown[0]!r} is not offered; there are {', '.join([MERGED, *sections])}.")
         configs = [self._config(source, sections[key]) for key in keys if key != MERGED]
@@ -98,7 +98,11 @@ class ExportService:
         return merged + [self.jobs.submit(EXPORT, config, config.default_name) for config in configs]
 
     def command(self, source: str, keys: Sequence[str]) -> str:
-        """The same as command lines."""
+        """The same as command lines.
+
+        Raises:
+            UnknownName, ModelError: there is no such model.
+        """
         return "\n".join(self._commands(source, keys))
 
     def all(self) -> list[JobView]:
@@ -162,9 +166,6 @@ class ExportService:
             raise UsageError(f"job {job_id} has made no model, or it was removed; choose one that has.")
         return job
 
-    def _sections(self) -> list[ExportSection]:
-        return [section for exporter in exporters() for section in exporter.choices()]
-
     def _merge_offer(self, source: str) -> ExportOffer:
         estimate = self.merges.estimate(MergeConfig(adapter=source))
         refusal = "" if estimate.fits else "there is not enough disk space."
@@ -187,7 +188,7 @@ class ExportService:
         return ExportConfig(source=source, to=section)
 
     def _commands(self, source: str, keys: Sequence[str]) -> Iterator[str]:
-        sections = {exporter_of(section).suffix(section): section for section in self._sections()}
+        sections = _sections(self.models.resolve(source))
         for key in keys:
             if key == MERGED:
                 yield shlex.join(["camelid", "merge", source])
@@ -196,7 +197,11 @@ class ExportService:
                 yield shlex.join(["camelid", "export", source, "--to", sections[key].type, *settings])
 
 
-def _takes(section: ExportSection, resolved: ResolvedModel) -> bool:
-    """Whether the format is made of such a model: a GGUF file, an adapter, or a whole model."""
-    exporter = exporter_of(section)
-    return exporter.gguf == is_gguf(resolved.base) and (exporter.whole or resolved.adapter_dir is not None)
+def _sections(resolved: ResolvedModel) -> dict[str, ExportSection]:
+    """What is offered for a model, by key: formats made of GGUF files, of adapters, or of whole models."""
+    takers = [
+        exporter
+        for exporter in exporters()
+        if exporter.gguf == is_gguf(resolved.base) and (exporter.whole or resolved.adapter_dir is not None)
+    ]
+    return {exporter.suffix(section): section for exporter in takers for section in exporter.choices(resolved)}

@@ -65,8 +65,11 @@ def wire(form: ExportForm, services: Services, job: gr.Textbox) -> None:
     def chosen(source: str | None, keys: list[str], request: gr.Request) -> tuple[Any, ...]:
         ready = bool(source and keys)
         say = translator_for(request)
-        command = code(services.exports.command(source or "", keys), say("train.command"), say("copy")) if ready else ""
-        return command, gr.update(interactive=ready)
+        try:
+            lines = services.exports.command(source or "", keys) if ready else ""
+        except CamelidError as problem:
+            return error_message(problem), gr.update(interactive=False)
+        return code(lines, say("train.command"), say("copy")) if ready else "", gr.update(interactive=ready)
 
     def start(source: str | None, keys: list[str]) -> tuple[Any, ...]:
         try:
@@ -84,7 +87,7 @@ def wire(form: ExportForm, services: Services, job: gr.Textbox) -> None:
 
 
 def _label(offer: ExportOffer) -> str:
-    return f"{offer.format} · {offer.key}" if offer.format != offer.key else offer.key
+    return offer.key if offer.key.startswith(offer.format) else f"{offer.format} · {offer.key}"
 
 
 def _table(offers: list[ExportOffer], say: Translator) -> str:

@@ -129,6 +129,6 @@ _MOST_BUILT_IN = 600
 def _calibration_notes(calibration: Calibration | None) -> Iterator[str]:
     if calibration is not None and not calibration.hashes:
         yield (
-            f"The export was calibrated with {shown_name(calibration.data)}, and its manifest lists no rows of it: whether some of "
-            "them are compared cannot be known."
+            f"The export was calibrated with {shown_name(calibration.data)}, and its manifest lists no rows of it: "
+            "whether some of them are compared cannot be known."
         )
