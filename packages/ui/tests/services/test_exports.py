@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 from camelid_core.artefacts import Manifest, write_manifest
-from camelid_core.config import validate
+from camelid_core.config import parse_overrides, validate
 from camelid_core.errors import CamelidError, ModelError, UnknownName, UsageError
 from camelid_train.export import export_plan
 from camelid_train.export.bitsandbytes import BITSANDBYTES
@@ -57,7 +57,7 @@ def test_the_command_lines_say_the_same(services, adapter):
     for key, line in zip(offered, lines[1:], strict=True):
         program, command, source, flag, kind, *settings = shlex.split(line)
         assert (program, command, source, flag) == ("camelid", "export", adapter, "--to")
-        values = {"source": source, "to": dict(pair.split("=", 1) for pair in settings) | {"type": kind}}
+        values = {"source": source, "to": parse_overrides(settings) | {"type": kind}}
         config = validate(ExportConfig, values, "the test")
         assert config.default_name == f"{adapter}-{key}"
 

@@ -15,8 +15,8 @@ from camelid_train.publishing.publish_plan import PublishPlan
 
 from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
-from camelid_ui.views import Cell, ListingRow, cell, error, esc, listing, note
-from camelid_ui.views.markdown import markdown
+from camelid_ui.views import Cell, ListingRow, cell, error, esc, listing
+from camelid_ui.views.card import card
 from camelid_ui.views.numbers import size
 
 from . import LATEST, PRIVATE
@@ -103,7 +103,7 @@ def wire(result: ExportResult, services: Services, job: JobPanel) -> None:
 
 def _plan(planned: PublishPlan, say: Translator) -> str:
     """What leaves and what stays, the licences, the warnings, and the card as it will read."""
-    words = [*map(note, planned.licence), *map(error, planned.warnings)]
+    words = [card("\n".join(planned.licence)), *map(error, planned.warnings)]
     heads = [say(f"publish.{head}") for head in ("file", "size", "what")]
     for branch in planned.branches:
         words.append(f"<h3>{esc(f'{branch.repository}:{branch.branch}')} · {esc(size(branch.size))}</h3>")
@@ -114,11 +114,5 @@ def _plan(planned: PublishPlan, say: Translator) -> str:
         staying = [ListingRow([Cell(esc(each.name), "main"), cell(""), cell(each.why)]) for each in branch.left_out]
         words.append(listing(heads, leaving + staying, say("publish.caption")))
         if branch.card:
-            words.append(f"<details open><summary>README.md</summary>{markdown(_body(branch.card))}</details>")
+            words.append(f"<details open><summary>README.md</summary>{card(branch.card)}</details>")
     return "".join(words)
-
-
-def _body(card: str) -> str:
-    """A card without its front matter, which is no text."""
-    _, _, rest = card.removeprefix("---\n").partition("\n---\n") if card.startswith("---\n") else ("", "", card)
-    return rest

@@ -144,13 +144,13 @@ def _command(services: Services, config: MergeConfig, say: Translator) -> str:
 
 def _result(services: Services, view: JobView, say: Translator) -> str:
     job = view.job
-    if not job.published:
-        return ""
     summary = job.summary
     found = services.exports.proof(job)
     proved = proof(found, say) if found else ""
     if job.task not in MADE:
         return proved + "".join(code(line, say("merge.load"), say("copy")) for line in summary.get("load", []))
+    if not job.published:
+        return ""
     measured = [(say(f"merge.{name}"), f"{summary[name]:.2g}") for name in _PROOF if name in summary]
     stored = [(say("merge.size"), size(summary["size"]))] if "size" in summary else []
     path = code(job.published, say("merge.path"), say("copy"))
