@@ -128,7 +128,8 @@ _MOST_BUILT_IN = 600
 
 def _calibration_notes(calibration: Calibration | None) -> Iterator[str]:
     if calibration is not None and not calibration.hashes:
+        names = ", ".join(map(shown_name, calibration.data.split(", ")))
         yield (
-            f"The export was calibrated with {shown_name(calibration.data)}, and its manifest lists no rows of it: "
-            "whether some of them are compared cannot be known."
+            f"The export was calibrated with {names}, and its manifest lists no rows of it: whether some of them are "
+            "compared cannot be known."
         )
