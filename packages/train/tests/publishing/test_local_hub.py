@@ -56,21 +56,24 @@ def test_three_addresses_give_the_same_bytes(hub, base, tmp_path, monkeypatch):
             assert found == expected
         remote = subprocess.run(["git", "branch", "-r"], cwd=cloned, capture_output=True, text=True, check=True)
         assert {line.split()[0] for line in remote.stdout.splitlines()} - {"origin/HEAD"} == {f"origin/{branch}"}
-        program = (
-            "import sys, torch; from transformers import AutoModelForCausalLM, AutoTokenizer\n"
-            "for name, more in ((sys.argv[1], {'revision': sys.argv[2]}), (sys.argv[3], {})):\n"
-            "    AutoTokenizer.from_pretrained(name, trust_remote_code=False, **more)\n"
-            "    model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, **more)\n"
-            "    print(model(torch.arange(3, 9)[None]).logits.sum().item())"
-        )
-        offline = {**os.environ, "HF_HUB_CACHE": str(hub.directory / ".cache"), "HF_HUB_OFFLINE": "1"}
-        command = [sys.executable, "-P", "-c", program, REPOSITORY, branch, str(base("llama", seed))]
-        done = subprocess.run(command, env=offline, capture_output=True, text=True, check=True)
-        published, original = done.stdout.split()
-        assert published == original
         monkeypatch.setenv("HF_HUB_CACHE", str(hub.directory / ".cache"))
         assert resolve_model(f"{REPOSITORY}:{branch}", load_host()).base == resolved
     assert resolve_model(REPOSITORY, load_host()).base == resolve_model(f"{REPOSITORY}:main", load_host()).base
+    program = (
+        "import sys, torch; from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        "for branch, plain in zip(sys.argv[2::2], sys.argv[3::2]):\n"
+        "    for name, more in ((sys.argv[1], {'revision': branch}), (plain, {})):\n"
+        "        AutoTokenizer.from_pretrained(name, trust_remote_code=False, **more)\n"
+        "        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, **more)\n"
+        "        print(model(torch.arange(3, 9)[None]).logits.sum().item())"
+    )
+    offline = {**os.environ, "HF_HUB_CACHE": str(hub.directory / ".cache"), "HF_HUB_OFFLINE": "1"}
+    places = ["main", str(base("llama", 0)), BRANCH, str(base("llama", 1))]
+    command = [sys.executable, "-P", "-c", program, REPOSITORY, *places]
+    done = subprocess.run(command, env=offline, capture_output=True, text=True, check=True)
+    main, plain_main, branch, plain_branch = done.stdout.split()
+    assert (main, branch) == (plain_main, plain_branch)
+    assert main != branch
 
 
 def test_an_adapter_is_had_by_peft_and_its_tokenizer_by_the_commit(hub, base, tmp_path):
