@@ -120,6 +120,7 @@ def test_an_importance_matrix_is_computed_kept_and_read_again(attempt, model, ro
     kept = next(run.output.glob("*imatrix.gguf"))
     about = verify_directory(run.output).manifest.parameters["export"]["calibration_data"]
     assert (about["rows"], about["sources"], len(about["sha256"])) == (16, [str(rows)], 64)
+    assert len(about["hashes"]) == 16
     assert resolve_model(str(run.output), load_host()).base == file
     matrix = weights(kept)
     names = {name.removesuffix(".counts") for name in matrix if name.endswith(".counts")}

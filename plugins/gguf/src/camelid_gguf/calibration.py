@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from camelid_core.calibration import row_hash
 from camelid_core.config import validate
 from camelid_core.errors import CamelidError, ModelError
 from camelid_core.mixing import MixedDataset, mix
@@ -27,19 +28,26 @@ MAX_TOKENS = 512
 
 @dataclass(frozen=True)
 class Calibration:
-    """Token ids of rows, and the names of the datasets that they are from."""
+    """Token ids of rows, the names of the datasets that they are from, and the hash of each row's record."""
 
     sources: Sequence[str]
     rows: Sequence[Sequence[int]]
+    hashes: Sequence[str]
 
     @property
     def account(self) -> Mapping[str, Any]:
-        """What the manifest keeps of them."""
+        """What the manifest keeps of them; a proof leaves out rows by their `hashes`."""
         digest = hashlib.sha256()
         for row in self.rows:
             digest.update(" ".join(map(str, row)).encode() + b"\n")
         tokens = sum(map(len, self.rows))
-        return {"sources": [*self.sources], "rows": len(self.rows), "tokens": tokens, "sha256": digest.hexdigest()}
+        return {
+            "sources": [*self.sources],
+            "rows": len(self.rows),
+            "tokens": tokens,
+            "sha256": digest.hexdigest(),
+            "hashes": [*self.hashes],
+        }
 
 
 def calibration(names: Sequence[str], count: int, source: ResolvedModel, encoder: Encoder, host: Host) -> Calibration:
@@ -63,7 +71,7 @@ def calibration(names: Sequence[str], count: int, source: ResolvedModel, encoder
             f"{', '.join(section.sources)} give {len(rows):,} calibration rows, and {count:,} were asked for; set "
             f"calibration_rows={len(rows)}, or name more datasets."
         )
-    return Calibration(section.sources, rows)
+    return Calibration(section.sources, [ids for ids, _ in rows], sorted({row_hash(record) for _, record in rows}))
 
 
 def _own(source: ResolvedModel) -> DataSection | None:
@@ -81,7 +89,9 @@ def _mixed(section: DataSection, host: Host) -> MixedDataset:
     return mix(section, host.datasets, section.eval_rows, None, section.split_seed)
 
 
-def _encoded(mixed: MixedDataset, reserved: set[tuple[str, ...]], encoder: Encoder, step: int) -> Iterator[list[int]]:
+def _encoded(
+    mixed: MixedDataset, reserved: set[tuple[str, ...]], encoder: Encoder, step: int
+) -> Iterator[tuple[list[int], Record]]:
     """Every row that is left, the evenly spread ones first."""
     yield from _encode(islice(mixed.records(), 0, None, step), reserved, encoder)
     if step > 1:
@@ -89,7 +99,9 @@ def _encoded(mixed: MixedDataset, reserved: set[tuple[str, ...]], encoder: Encod
         yield from _encode(between, reserved, encoder)
 
 
-def _encode(records: Iterator[Record], reserved: set[tuple[str, ...]], encoder: Encoder) -> Iterator[list[int]]:
+def _encode(
+    records: Iterator[Record], reserved: set[tuple[str, ...]], encoder: Encoder
+) -> Iterator[tuple[list[int], Record]]:
     for record in records:
         if _key(record) in reserved:
             continue
@@ -98,7 +110,7 @@ def _encode(records: Iterator[Record], reserved: set[tuple[str, ...]], encoder: 
         except CamelidError:  # the template has no form for it
             continue
         if ids:
-            yield ids
+            yield ids, record
 
 
 def _key(record: Record) -> tuple[str, ...]:
