@@ -34,8 +34,6 @@ def test_the_plugin_is_sound_and_says_why_auto_gptq_is_not_used(with_gptqmodel):
 
 
 def test_models_are_quantised_and_loaded(with_gptqmodel):
-    done = with_gptqmodel.run(
-        "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", TESTS, "--rootdir", PLUGIN, "-c", PLUGIN / "none.ini"
-    )
+    done = with_gptqmodel.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", TESTS, "--rootdir", PLUGIN)
     assert " passed" in done.stdout
     assert "skipped" not in done.stdout

@@ -137,3 +137,11 @@ def test_a_configuration_that_would_run_code_is_refused(home, tmp_path, config):
 def test_every_model_that_can_be_pulled_has_a_name_of_its_own():
     pullable = [item for adapter in load_host().adapters for item in adapter.pullable]
     assert len(pullable_models(load_host().adapters)) == len(pullable)
+
+
+def test_a_directory_of_several_models_is_refused_with_their_names(tmp_path):
+    for name in ("main", "other"):
+        make_model(tmp_path / "set" / name)
+    with pytest.raises(ModelError, match=r"holds several models: main, other\. Name one: .*set/other"):
+        resolve(tmp_path / "set")
+    assert resolve(tmp_path / "set" / "main").base == tmp_path / "set" / "main"

@@ -179,6 +179,8 @@ def _from_directory(name: str, path: Path, host: Host) -> ResolvedModel:
     if files:
         return _gguf_reference(name, files[0], manifest, host)
     if not (path / "config.json").is_file():
+        if several := sorted(each.parent.name for each in path.glob("*/config.json")):
+            raise ModelError(f"{name!r} holds several models: {', '.join(several)}. Name one: {name}/{several[-1]}.")
         raise ModelError(f"{str(path)!r} is neither a model (config.json) nor an adapter ({_ADAPTER_CONFIG}).")
     config = read_config(path)
     adapter = adapter_for(str(config.get("model_type", "")), host.adapters)
