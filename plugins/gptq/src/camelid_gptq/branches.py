@@ -17,6 +17,7 @@ from camelid_core.errors import CamelidError
 from camelid_core.models.resolved_model import ResolvedModel
 from camelid_train.export.exporter import ExportContext, ExportResult
 from camelid_train.export.weight_files import WeightFiles
+from camelid_train.monitoring.stop_rules import raise_if_stop_requested
 
 from .calibration import Calibration
 from .packed_weights import write_weights
@@ -119,14 +120,14 @@ def _request(section: GptqSection, work: Work) -> dict[str, Any]:
 
 def _reporter(context: ExportContext, branch: str, before: int, of: int) -> Callable[[dict[str, Any]], None]:
     """Progress over the layers of all branches, and notes."""
-    done, total = 0, 1
 
     def report(message: dict[str, Any]) -> None:
-        nonlocal done, total
-        done, total = message.get("done", done), message.get("total", total)
         if note := message.get("note"):
             context.task.emit("log", text=f"{branch}: {note}")
-        context.progress(before * total + done, of * total, "layers", branch)
+        if "done" in message:
+            total = message["total"]
+            context.progress(before * total + message["done"], of * total, "layers", branch)
+        raise_if_stop_requested(context.task)
 
     return report
 
