@@ -210,6 +210,43 @@ def test_the_adapter_is_merged(eyes, server):
     eyes.shoot(page, "merge-done-narrow")
 
 
+def test_what_was_trained_is_exported_proved_and_published_in_one_visit(eyes, server):
+    page = eyes.open("?tab=merge")
+    choose(page, "export-source", "first")
+    expect(page.locator("#export-offers")).to_contain_text("q4_k_m")
+    for name in ("bitsandbytes · nf4", "gguf · q8_0"):
+        page.get_by_label(name, exact=True).check()
+    expect(page.locator("#export-command code")).to_contain_text("camelid export first --to gguf quantization=q8_0")
+    eyes.shoot(page, "export-chosen-wide")
+    page.locator("#export-start").click()
+    row = page.locator("#merge-list tr", has_text="first-q8_0")
+    expect(row).to_contain_text("Done")
+    row.locator("a").click()
+    expect(page.locator("#merge-job-head")).to_contain_text("first-q8_0")
+    expect(page.locator("#merge-job-body")).to_contain_text("camelid chat")
+
+    page.locator("#publish-name textarea, #publish-name input").first.fill("me/first")
+    page.locator("#export-publish > button").click()
+    page.locator("#publish-look").click()
+    expect(page.locator("#publish-plan")).to_contain_text("not proved")
+    expect(page.locator("#publish-plan h1")).to_contain_text("GGUF")
+    eyes.shoot(page, "export-publish-wide")
+    page.locator("#publish-start").click()
+    expect(page.locator("#merge-job-head")).to_contain_text("first-publish")
+    expect(page.locator("#merge-job .camelid-state.succeeded")).to_be_visible()
+    expect(page.locator("#merge-job-body")).to_contain_text("me/first")
+
+    page.locator("#merge-list tr", has_text="first-q8_0").locator("a").click()
+    expect(page.locator("#merge-job-head")).to_contain_text("first-q8_0")
+    page.locator("#export-prove").click()
+    expect(page.locator("#merge-job-head")).to_contain_text("first-q8_0-proof")
+    expect(page.locator("#merge-job-body table")).to_contain_text("mean KL divergence per token")
+    eyes.shoot(page, "export-proof-wide")
+    page.set_viewport_size(NARROW)
+    page.wait_for_timeout(400)
+    eyes.shoot(page, "export-proof-narrow")
+
+
 def test_a_file_is_predicted_and_downloaded(eyes, questions):
     page = eyes.open("?tab=predict")
     page.locator("#predict-file input[type=file]").set_input_files(str(questions))

@@ -319,7 +319,7 @@ def test_a_full_disk_is_said_and_nothing_stays(attempt, model, monkeypatch):
     monkeypatch.setattr(GGUFWriter, "write_tensor_data", _no_room)
     monkeypatch.setattr(disk_space, "_RESERVE", 1 << 60)
     run = attempt()
-    monkeypatch.setattr(task, "require", lambda *_: None)
+    monkeypatch.setattr(export_plan, "require", lambda *_: None)
     with pytest.raises(DiskFull, match=r"writing '.*gguf' needs"):
         exported(run, model(), quantization="q8_0")
     assert not run.output.exists()
