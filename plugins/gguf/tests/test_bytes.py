@@ -8,6 +8,7 @@ everywhere.
 from __future__ import annotations
 
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -24,7 +25,11 @@ SIZES = {
     "num_key_value_heads": 2, "max_position_embeddings": 512,
 }  # fmt: skip
 """Rows of `ffn_down` do not divide into blocks of 256."""
-HASHES = {"q8_0": "", "q4_0": "", "q4_k_m": ""}
+HASHES = {
+    "q8_0": "e44ef168bcdd179277e64e580aa0cd6ae4a08c2b9eca9cdae07da312c97f89bb",
+    "q4_0": "c13e08b8f3c38f6918755bff4bd80e0e4857f0b1d55fd1c0ebdbe231fe5a1891",
+    "q4_k_m": "033462325fa44ee971a1af0d5fbb96b30f01d4a06b15997e6fd3485fe252bec9",
+}
 
 
 def counted_model(directory):
@@ -42,8 +47,6 @@ def counted_model(directory):
 
 
 def _with_vocabulary(config, rows):
-    import json
-
     return json.dumps(json.loads(config) | {"vocab_size": rows})
 
 
