@@ -26,7 +26,7 @@ from camelid_ui.views.proof import proof
 from . import LATEST, PRIVATE, export, export_result
 from .components import SELECTED_KEY, address, error_message, panel, selectable
 from .export import ExportForm
-from .job import JobPanel, build_job
+from .job import POLL_SECONDS, JobPanel, build_job
 
 _PROOF = ("logit_difference", "adapter_effect", "layer_difference", "layer_effect")
 """What a merge measured, of the whole model or of its layers."""
@@ -42,6 +42,7 @@ class MergeTab:
     notice: gr.HTML
     list: gr.HTML
     export: ExportForm
+    timer: gr.Timer
 
     @property
     def adapter(self) -> Any:
@@ -74,7 +75,8 @@ def build(services: Services) -> MergeTab:
     shown = build_job(job, "merge-job")
     made = export_result.build()
     panel(t("merge.done"), elem_classes="camelid-heading")
-    tab = MergeTab(form, shown, estimate, command, start, notice, selectable(elem_id="merge-list"), exports)
+    timer = gr.Timer(POLL_SECONDS, active=False)
+    tab = MergeTab(form, shown, estimate, command, start, notice, selectable(elem_id="merge-list"), exports, timer)
     _wire(tab, services)
     export.wire(exports, services, job)
     export_result.wire(made, services, shown)
@@ -103,10 +105,11 @@ def _wire(tab: MergeTab, services: Services) -> None:
             return gr.skip(), error_message(problem), *tab.form.mark_errors(None)[1]
         return str(job.id), "", *tab.form.mark_errors(None)[1]
 
-    def listed(chosen: str, request: gr.Request) -> str:
+    def listed(chosen: str, request: gr.Request) -> tuple[str, gr.Timer]:
         say = translator_for(request)
         views = services.exports.all()
-        return jobs_view.table(views, say, chosen) if views else empty(say("merge.no_jobs"))
+        shown = jobs_view.table(views, say, chosen) if views else empty(say("merge.no_jobs"))
+        return shown, gr.Timer(active=any(view.running for view in views))
 
     checked = [tab.estimate, tab.command, tab.start]
     gr.on(
@@ -119,7 +122,8 @@ def _wire(tab: MergeTab, services: Services) -> None:
     tab.start.click(start_job, tab.form.inputs, [tab.panel.job, tab.notice, *tab.form.inputs], **PRIVATE)
     tab.panel.wire(services, _result)
     tab.list.select(None, None, tab.panel.job, js=SELECTED_KEY, **PRIVATE)
-    gr.on([tab.panel.job.change, tab.panel.state_changed.change], listed, tab.panel.job, tab.list, **PRIVATE)
+    changes = [tab.panel.job.change, tab.panel.state_changed.change, tab.timer.tick]
+    gr.on(changes, listed, tab.panel.job, [tab.list, tab.timer], **LATEST)
 
 
 def _estimate(services: Services, config: MergeConfig, say: Translator) -> str:
