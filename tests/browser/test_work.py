@@ -225,8 +225,9 @@ def test_what_was_trained_is_exported_proved_and_published_in_one_visit(eyes, se
     expect(page.locator("#merge-job-head")).to_contain_text("first-q8_0")
     expect(page.locator("#merge-job-body")).to_contain_text("camelid chat")
 
-    page.locator("#publish-name textarea, #publish-name input").first.fill("me/first")
     page.locator("#export-publish > button").click()
+    expect(page.locator("#publish-to textarea, #publish-to input").first).to_have_value(re.compile("hub$"))
+    fill(page, "publish-name", "me/first")
     page.locator("#publish-look").click()
     expect(page.locator("#publish-plan")).to_contain_text("not proved")
     expect(page.locator("#publish-plan h1")).to_contain_text("GGUF")
@@ -272,7 +273,7 @@ def test_a_file_is_predicted_and_downloaded(eyes, questions):
 
 def test_jobs_list_everything_with_log_and_events(eyes):
     page = eyes.open("?tab=jobs")
-    expect(page.locator("#jobs-list tbody tr")).to_have_count(4)
+    expect(page.locator("#jobs-list tbody tr")).to_have_count(8)
     page.locator("#jobs-list tbody tr").last.click()
     expect(page.locator("#job-head h2")).to_contain_text("first")
     expect(page.locator("#job-body")).to_contain_text("Events")
