@@ -73,7 +73,9 @@ def test_only_the_chosen_methods_fields_are_shown():
 
 @pytest.mark.parametrize("need", NEEDS, ids=lambda need: need.head)
 def test_what_means_nothing_is_hidden_and_nothing_in_force_is(need):
-    classes = [{each.key: each for each in config_fields(cls)} for cls in (Recipe, PredictConfig, Sampling)]
+    classes = [
+        {each.key: each for each in config_fields(cls)} for cls in (Recipe, MergeConfig, PredictConfig, Sampling)
+    ]
     (known,) = [each for each in classes if {need.head, *need.fields} <= each.keys()]
     defaults = {key: known[key].default for key in need.fields}
     for value in (known[need.head].default, "deepspeed", "7", 7, None, "", 0, "constant"):

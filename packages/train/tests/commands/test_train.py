@@ -107,7 +107,7 @@ def test_a_name_that_nobody_knows_leaves_no_job(written):
         with pytest.raises(UnknownName, match="'nono' is not known"):
             train(str(written), [override])
     with pytest.raises(UnknownName, match="'nono' is not known"):
-        merge("nono")
+        merge(["nono"])
     assert list(open_store().list()) == []
 
 

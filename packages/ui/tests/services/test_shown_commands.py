@@ -62,7 +62,7 @@ def shell(command: str, directory: Path) -> None:
 
 def test_all_that_show_a_command_are_tried_here(services):
     shown = {path for path, service in service_paths(services) if "command" in methods(service)}
-    assert shown == {"training", "predictions", "merge", "data.mix"}
+    assert shown == {"training", "predictions", "merge", "exports", "data.mix"}
 
 
 @pytest.mark.usefixtures("models")
@@ -99,6 +99,14 @@ def test_merge(services, tmp_path):
     pasted = services.jobs.store.list()[0]
     assert (pasted.task, pasted.name, pasted.config) == (pressed.task, pressed.name, pressed.config)
     assert (tmp_path / "merged here" / "camelid.json").is_file()
+
+
+@pytest.mark.usefixtures("real_adapter")
+def test_export(services, tmp_path):
+    (pressed,) = services.exports.start("tuned", ["nf4"])
+    shell(services.exports.command("tuned", ["nf4"]), tmp_path)
+    pasted = services.jobs.store.list()[0]
+    assert (pasted.task, pasted.name, pasted.config) == (pressed.task, pressed.name, pressed.config)
 
 
 @pytest.mark.parametrize("mixture", MIXTURES, ids=["plain", "all"])

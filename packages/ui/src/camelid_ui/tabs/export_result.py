@@ -46,7 +46,7 @@ def build() -> ExportResult:
         with gr.Accordion(t("publish.title"), open=False, elem_id="export-publish"):
             with gr.Row():
                 to = gr.Textbox(
-                    lambda: str(home() / "hub"), label=t("publish.to"), info=t("publish.to_help"), elem_id="publish-to"
+                    str(home() / "hub"), label=t("publish.to"), info=t("publish.to_help"), elem_id="publish-to"
                 )
                 name = gr.Textbox("", label=t("publish.name"), info=t("publish.name_help"), elem_id="publish-name")
             with gr.Row(elem_classes="camelid-actions"):
