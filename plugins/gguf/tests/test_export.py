@@ -293,6 +293,16 @@ def test_held_out_rows_are_never_calibrated_on(attempt, model, rows, tmp_path, n
     assert not held_ids & {tuple(row) for row in found}
 
 
+def test_a_copy_of_a_held_out_row_is_one_in_another_file_too(attempt, model, rows, tmp_path):
+    """White space and case apart, as wherever else held-out rows are told."""
+    source, copies = artefact_of(model(), tmp_path / "tuned", rows), tmp_path / "copies.jsonl"
+    texts = [json.loads(line) for line in rows.read_text().splitlines()]
+    spaced = [{key: "  ".join(text.upper().split(" ")) for key, text in row.items()} for row in texts]
+    copies.write_text("".join(json.dumps(row) + "\n" for row in spaced))
+    with pytest.raises(ModelError, match="give 18 calibration rows, and 20 were asked for"):
+        exported(attempt(), source, quantization="q4_0", calibration=[str(copies)], calibration_rows=20)
+
+
 def test_the_fewest_bits_need_a_matrix_and_get_one(attempt, model, rows, llamacpp_logits):
     settings = {"quantization": "q2_k_s", "calibration": [str(rows)], "calibration_rows": 4}
     file, _ = exported(attempt(), model(**WIDE), **settings)

@@ -17,6 +17,7 @@ from camelid_core.errors import CamelidError, ModelError
 from camelid_core.mixing import MixedDataset, mix
 from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.plugins import Host
+from camelid_core.quality.row_keys import conversation_key
 from camelid_core.records import Record
 from camelid_core.tokenization.encoder import Encoder
 from camelid_train.config import DataSection
@@ -64,7 +65,7 @@ def calibration(names: Sequence[str], count: int, source: ResolvedModel, encoder
             f"{source.name!r} does not say what rows it was trained on; name datasets: calibration='[\"NAME\"]'."
         )
     mixed = _mixed(section, host)
-    reserved = {_key(record) for record in _mixed(own, host).heldout} if own is not None else set()
+    reserved = {conversation_key(record) for record in _mixed(own, host).heldout} if own is not None else set()
     rows = list(islice(_encoded(mixed, reserved, encoder, max(1, len(mixed) // count)), count))
     if len(rows) < count:
         raise ModelError(
@@ -90,7 +91,7 @@ def _mixed(section: DataSection, host: Host) -> MixedDataset:
 
 
 def _encoded(
-    mixed: MixedDataset, reserved: set[tuple[str, ...]], encoder: Encoder, step: int
+    mixed: MixedDataset, reserved: set[int], encoder: Encoder, step: int
 ) -> Iterator[tuple[list[int], Record]]:
     """Every row that is left, the evenly spread ones first."""
     yield from _encode(islice(mixed.records(), 0, None, step), reserved, encoder)
@@ -99,11 +100,9 @@ def _encoded(
         yield from _encode(between, reserved, encoder)
 
 
-def _encode(
-    records: Iterator[Record], reserved: set[tuple[str, ...]], encoder: Encoder
-) -> Iterator[tuple[list[int], Record]]:
+def _encode(records: Iterator[Record], reserved: set[int], encoder: Encoder) -> Iterator[tuple[list[int], Record]]:
     for record in records:
-        if _key(record) in reserved:
+        if conversation_key(record) in reserved:
             continue
         try:
             ids = encoder.example(record.messages).input_ids[:MAX_TOKENS]
@@ -111,7 +110,3 @@ def _encode(
             continue
         if ids:
             yield ids, record
-
-
-def _key(record: Record) -> tuple[str, ...]:
-    return tuple(f"{message.role}\x1f{message.content}\x1f{message.context}" for message in record.messages)

@@ -140,13 +140,12 @@ class ExportService:
         return plan(self._publish_config(job_id, to, name))
 
     def publish(self, job_id: int, to: str, name: str = "") -> Job:
-        """Queue a publication, if it can be done.
+        """Queue a publication. The job makes the plan anew, and refuses what cannot be done before anything leaves.
 
         Raises:
-            CamelidError: as `publication`.
+            CamelidError: the job made nothing, or a setting does not fit.
         """
         config = self._publish_config(job_id, to, name)
-        plan(config)
         return self.jobs.submit(PUBLISH, config, config.default_name)
 
     def load_line(self, job: Job) -> str:
