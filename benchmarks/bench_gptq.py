@@ -58,20 +58,22 @@ def by_hand_request(options: argparse.Namespace) -> Path:
     from camelid_core.models.template_choice import template_of
     from camelid_core.plugins import load_host
     from camelid_core.tokenization.encoder import Encoder
-    from camelid_gptq.calibration import calibrate_with
+    from camelid_gptq.calibration import calibration_rows
     from camelid_gptq.recipes import read_recipes
     from camelid_gptq.section import GptqSection
+    from camelid_train.export.calibration_data import calibration_data
 
     host = load_host()
     source = resolve_model(options.model, host)
     encoder = Encoder(load_tokenizer(source), template_of(source, host))
-    section = GptqSection(calibration=options.calibration, rows=options.rows, seqlen=options.seqlen)
+    section = GptqSection(calibration=[options.calibration], rows=options.rows, seqlen=options.seqlen)
     (recipe,) = read_recipes([options.recipe])
     config: dict[str, Any] = {
         "bits": recipe.bits, "group_size": recipe.group_size, "desc_act": recipe.desc_act,
         "damp_percent": recipe.damp, "act_group_aware": not recipe.desc_act and recipe.group_size > 0,
     }  # fmt: skip
-    rows = calibrate_with(source, section, encoder, host, print).rows
+    data = calibration_data(source, section.calibration, host, print)
+    rows = calibration_rows(data, section, encoder, print).rows
     path: Path = options.scratch / "request.json"
     out = str(options.scratch / "theirs")
     path.write_text(json.dumps({"model": str(source.base), "config": config, "rows": rows, "out": out}))

@@ -43,12 +43,14 @@ def importance_matrix(source: Any, names: list[str], rows: int) -> Mapping[str, 
     from camelid_core.plugins import load_host
     from camelid_core.tokenization.encoder import Encoder
     from camelid_gguf import importances
-    from camelid_gguf.calibration import calibration
+    from camelid_gguf.calibration import calibration_rows
     from camelid_gguf.model_file import plan
+    from camelid_train.export.calibration_data import calibration_data
 
     host = load_host()
     encoder = Encoder(load_tokenizer(source), template_of(source, host))
-    found = calibration(names, rows, source, encoder, host)
+    data = calibration_data(source, names, host, print)
+    found = calibration_rows(data, rows, encoder)
     weighted = plan(source, "q4_k_m", weighted=True).weighted
     targets = {planned.source.removesuffix(".weight"): name for name, planned in weighted.items()}
     return importances.computed(load_base(source, "float32"), targets, found.rows, found.sources).importances

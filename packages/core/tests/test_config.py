@@ -213,3 +213,17 @@ def test_a_configuration_cannot_be_changed_and_comes_back_from_json():
     with pytest.raises(ValueError, match="frozen"):
         EXPECTED.train = Train()
     assert Recipe.model_validate(json.loads(EXPECTED.model_dump_json())) == EXPECTED
+
+
+def test_one_text_is_a_list_of_one():
+    """So that `sources=my.jsonl` needs neither brackets nor quotes; a list stays what it is, and a number is refused."""
+
+    class Named(Config):
+        names: list[str] = []
+        """Names."""
+
+    assert Named(names="a,b").names == ["a,b"]
+    assert Named(names=["a", "b"]).names == ["a", "b"]
+    assert Named().with_overrides(["names=a"]).names == ["a"]
+    with pytest.raises(ConfigError):
+        validate(Named, {"names": 3}, "it")

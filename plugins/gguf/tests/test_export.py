@@ -21,7 +21,7 @@ from camelid_core.records import Message
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import write_jsonl
 from camelid_core.tokenization.encoder import Encoder
-from camelid_gguf.calibration import calibration
+from camelid_gguf.calibration import calibration_rows
 from camelid_gguf.importances import ImportanceMatrix
 from camelid_gguf.mixtures import MIXTURES
 from camelid_serve.config import EngineConfig
@@ -30,6 +30,7 @@ from camelid_serve.loaded_models import load_model
 from camelid_serve.testing import collect
 from camelid_train.config import DataSection
 from camelid_train.export import export_plan, task
+from camelid_train.export.calibration_data import calibration_data
 from camelid_train.export.config import ExportConfig
 from camelid_train.saving import disk_space
 from gguf import GGUFReader, GGUFWriter
@@ -119,7 +120,7 @@ def test_an_importance_matrix_is_computed_kept_and_read_again(attempt, model, ro
     file, _ = exported(run, model(**WIDE), **settings)
     kept = next(run.output.glob("*imatrix.gguf"))
     about = verify_directory(run.output).manifest.parameters["export"]["calibration_data"]
-    assert (about["rows"], about["sources"], len(about["sha256"])) == (16, [str(rows)], 64)
+    assert (about["rows"], about["sources"], len(about["sha256"])) == (16, [rows.name], 64)
     assert len(about["hashes"]) == 16
     assert resolve_model(str(run.output), load_host()).base == file
     matrix = weights(kept)
@@ -167,10 +168,10 @@ def test_the_matrix_makes_the_weighted_error_smaller(attempt, model, rows):
 def test_calibration_that_is_too_short_or_unknown_is_refused(attempt, model, rows):
     for settings, words in (
         ({"calibration": [str(rows)], "calibration_rows": 50}, "give 20 calibration rows, and 50 were asked for"),
-        ({"calibration": ["own"]}, "does not say what rows it was trained on"),
+        ({"calibration": "own"}, "was not trained here, so it has no training data"),
     ):
         run = attempt()
-        with pytest.raises(ModelError, match=words):
+        with pytest.raises(CamelidError, match=words):
             exported(run, model(), **settings)
         assert not run.output.exists()
     with pytest.raises(ConfigError, match="not both"):
@@ -284,7 +285,7 @@ def test_held_out_rows_are_never_calibrated_on(attempt, model, rows, tmp_path, n
         exported(attempt(), source, quantization="q4_0", calibration=asked, calibration_rows=20)
     resolved, host = resolve_model(str(source), load_host()), load_host()
     encoder = Encoder(load_tokenizer(resolved), template_of(resolved, host))
-    found = calibration(asked, 18, resolved, encoder, host).rows
+    found = calibration_rows(calibration_data(resolved, asked, host, print), 18, encoder).rows
     section = validate(DataSection, resolved.manifest.parameters["data"], "it")
     held = mix(section, host.datasets, section.eval_rows, None, section.split_seed).heldout
     held_ids = {tuple(encoder.example(record.messages).input_ids) for record in held}

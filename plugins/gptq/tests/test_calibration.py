@@ -14,9 +14,10 @@ from camelid_core.models.template_choice import template_of
 from camelid_core.quality.row_keys import fingerprint
 from camelid_core.testing import write_jsonl
 from camelid_core.tokenization.encoder import Encoder
-from camelid_gptq.calibration import TRAINING_DATA, calibrate_with
+from camelid_gptq.calibration import calibration_rows
 from camelid_gptq.section import GptqSection
 from camelid_train.config import DataSection
+from camelid_train.export.calibration_data import calibration_data
 
 
 @pytest.fixture
@@ -28,7 +29,8 @@ def calibrate(base, host):
         encoder = Encoder(load_tokenizer(source), template_of(source, host, "" if model else "chatml"))
         said: list[str] = []
         section = GptqSection(**{"rows": 8, "seqlen": 64, **settings})
-        made = calibrate_with(source, section, encoder, host, said.append)
+        data = calibration_data(source, section.calibration, host, said.append)
+        made = calibration_rows(data, section, encoder, said.append)
         return made, encoder, said
 
     return make
@@ -117,7 +119,7 @@ def test_a_model_is_calibrated_with_its_training_data_and_never_with_what_was_he
         made, _, _ = calibrate(tuned, rows=most, **settings)
         assert len(made.records) > 150
         assert not keys & set(made.entry["hashes"])
-        assert made.name == (TRAINING_DATA if not settings else "talk.jsonl")
+        assert made.name == "talk.jsonl"
 
 
 def test_training_data_that_are_gone_are_said_and_another_set_is_taken(calibrate, tuned, talk, tmp_path):

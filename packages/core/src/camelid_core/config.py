@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from . import strict_json
@@ -26,9 +26,19 @@ ConfigT = TypeVar("ConfigT", bound="Config")
 
 
 class Config(BaseModel):
-    """Frozen; refuses unknown keys; takes each field's docstring as its description."""
+    """Frozen; refuses unknown keys; takes each field's docstring as its description. Where a list of texts is wanted,
+    one text is a list of one, so that `data.sources=my.jsonl` needs no brackets."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_text_as_list(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        lists = {name for name, field in cls.model_fields.items() if field.annotation == list[str]}
+        single = {name: [value] for name, value in values.items() if name in lists and isinstance(value, str)}
+        return {**values, **single}
 
     def with_overrides(self, overrides: Sequence[str]) -> Self:
         """A copy with `section.field=value` applied, validated anew."""

@@ -51,6 +51,8 @@ DEFAULT_METHOD = "lora"
 DEFAULT_OBJECTIVE = "sft"
 ELSEWHERE = dict.fromkeys(("dpo", "kto", "orpo", "grpo"), "camelid-trl")
 """Objectives of a Camelid plugin, which may not be installed."""
+OWN = "own"
+"""What `calibration` of an export's section says for the rows that the model was trained on."""
 EXPORTERS_ELSEWHERE = {"gguf": "camelid-gguf", "gguf-lora": "camelid-gguf", "gptq": "camelid-gptq"}
 """Exporters of a Camelid plugin, which may not be installed."""
 

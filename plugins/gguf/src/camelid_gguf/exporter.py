@@ -15,6 +15,7 @@ from camelid_core.models.gguf import IMATRIX_SUFFIX
 from camelid_core.models.loading import load_base
 from camelid_core.models.resolved_model import ResolvedModel
 from camelid_train.config import byte_count, plain_name
+from camelid_train.export.calibration_data import calibration_data
 from camelid_train.export.exporter import ExportContext, Exporter, ExportEstimate, ExportResult
 
 from . import importances, metadata
@@ -53,7 +54,7 @@ class GgufExporter(Exporter[GgufSection]):
         stem = plain_name(Path(source.name).name, "model").lower()
         matrix, parameters = _importances(source, section, file, context, stem)
         if file.fallbacks:
-            context.task.emit("log", text=_fallback_note(file))
+            context.say(_fallback_note(file))
         file.write(
             context.output / f"{stem}-{section.quantization}.gguf",
             about | (matrix.metadata(parameters["imatrix_file"]) if matrix else {}),
@@ -99,7 +100,7 @@ def _description(
             "Camelid uses the tokenizer.json beside the file."
         )
     for note in notes:
-        context.task.emit("log", text=note)
+        context.say(note)
     name = Path(source.name).name
     return metadata.description(name, source.licence, section.quantization, vocabulary, pre, context.contract.jinja)
 
@@ -109,22 +110,23 @@ def _importances(
 ) -> tuple[ImportanceMatrix | None, dict[str, Any]]:
     """The importance matrix, read or computed, and what the manifest keeps of it. One that was computed is written
     beside the model."""
-    from .calibration import MAX_TOKENS, calibration
+    from .calibration import MAX_TOKENS, calibration_rows
 
     if section.imatrix:
         path = Path(section.imatrix)
         matrix = importances.read(path, file.weighted)
         if missing := len(file.weighted) - len(matrix.sums):
-            context.task.emit("log", text=f"{path.name!r} has nothing on {missing:,} tensors; their columns are alike.")
+            context.say(f"{path.name!r} has nothing on {missing:,} tensors; their columns are alike.")
         return matrix, {"imatrix_file": path.name}
     if not section.calibration:
         return None, {}
-    rows = calibration(section.calibration, section.calibration_rows, source, context.encoder, context.host)
+    data = calibration_data(source, section.calibration, context.host, context.say)
+    rows = calibration_rows(data, section.calibration_rows, context.encoder)
     matrix = importances.computed(
         load_base(source),
         {planned.source.removesuffix(".weight"): name for name, planned in file.weighted.items()},
         rows.rows,
-        [Path(name).name if Path(name).is_absolute() else name for name in rows.sources],  # files travel
+        rows.sources,
         lambda done: context.progress(done, len(rows.rows), "rows", "importance matrix"),
     )
     name = f"{stem}-{IMATRIX_SUFFIX}"

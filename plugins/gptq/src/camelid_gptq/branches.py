@@ -123,7 +123,7 @@ def _reporter(context: ExportContext, branch: str, before: int, of: int) -> Call
 
     def report(message: dict[str, Any]) -> None:
         if note := message.get("note"):
-            context.task.emit("log", text=f"{branch}: {note}")
+            context.say(f"{branch}: {note}")
         if "done" in message:
             total = message["total"]
             context.progress(before * total + message["done"], of * total, "layers", branch)

@@ -1,7 +1,6 @@
 """Calibration rows: token ids on which a model is run while its weights are quantised.
 
-From a dataset by name, from a file, or from what the model was trained on, under the model's own template; never from
-the rows that were held out of training. Texts become one stream, of which windows are taken at random, as AutoGPTQ's
+Under the model's own template. Texts become one stream, of which windows are taken at random, as AutoGPTQ's
 users do with wikitext; conversations are shuffled and joined, and each row begins with the beginning of one.
 Knows records, templates and token ids. Knows no weights.
 """
@@ -11,28 +10,19 @@ from __future__ import annotations
 import hashlib
 import random
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-from camelid_core.config import validate
-from camelid_core.datasets.sources import open_dataset
-from camelid_core.errors import CamelidError, DataError, TemplateError
-from camelid_core.mixing import MixedDataset, mix
-from camelid_core.models.resolved_model import ResolvedModel
-from camelid_core.plugins import Host
-from camelid_core.quality.row_keys import conversation_key, fingerprint
+from camelid_core.calibration import row_hash
+from camelid_core.errors import DataError, TemplateError
 from camelid_core.records import Message, Record
 from camelid_core.tokenization.encoder import Encoder
-from camelid_train.config import DataSection
+from camelid_train.export.calibration_data import CalibrationData
 
 from .section import GptqSection
-from .sentences import without_training_data
 
-TRAINING_DATA = "training data"
-"""What the calibration set is called where it is what the model was trained on."""
 MOST_RECORDS = 20_000
 """Of a larger set the first so many are looked at."""
 Say = Callable[[str], None]
@@ -51,7 +41,7 @@ class Calibration:
     def entry(self) -> dict[str, Any]:
         """What a manifest keeps of it: `hash` is that of all token ids, `hashes` those of the records, by which a proof
         knows what it must not be made with."""
-        hashes = sorted({fingerprint(record).hex() for record in self.records})
+        hashes = sorted({row_hash(record) for record in self.records})
         counts = {"rows": len(self.rows), "seqlen": self.seqlen}
         return {"name": self.name, "data": self.name, **counts, "hash": self.sha256, "hashes": hashes}
 
@@ -64,15 +54,14 @@ class Calibration:
         return digest.hexdigest()
 
 
-def calibrate_with(source: ResolvedModel, section: GptqSection, encoder: Encoder, host: Host, say: Say) -> Calibration:
+def calibration_rows(data: CalibrationData, section: GptqSection, encoder: Encoder, say: Say) -> Calibration:
     """The rows that the section asks for.
 
     Raises:
-        DataError: there are fewer than asked for, or nobody knows what the model was trained on.
-        UnknownName: there is no such dataset.
+        DataError: there are fewer than asked for.
     """
-    name, records = _records(source, section, host, say)
-    chosen = list(islice(records, MOST_RECORDS))
+    name = ", ".join(data.names)
+    chosen = list(islice(data.records(), MOST_RECORDS))
     rng = random.Random(section.seed)
     if chosen and all(record.is_text for record in chosen):
         rows, used = _windows(_text_ids(chosen, encoder), section, rng, name), len(chosen)
@@ -80,37 +69,6 @@ def calibrate_with(source: ResolvedModel, section: GptqSection, encoder: Encoder
         rng.shuffle(chosen)
         rows, used = _packed(_conversation_ids(chosen, encoder, say), section, name)
     return Calibration(name, section.seqlen, rows, chosen[:used])
-
-
-def _records(source: ResolvedModel, section: GptqSection, host: Host, say: Say) -> tuple[str, Iterable[Record]]:
-    training = _training_data(source, section.calibration, host, say)
-    if not section.calibration:
-        assert training is not None
-        return TRAINING_DATA, training.records()
-    heldout = {conversation_key(record) for record in training.heldout} if training else set()
-    dataset = open_dataset(section.calibration, host.datasets)
-    records = (record for record in dataset.load("train", None) if conversation_key(record) not in heldout)
-    return Path(dataset.name).name, records
-
-
-def _training_data(source: ResolvedModel, calibration: str, host: Host, say: Say) -> MixedDataset | None:
-    """What the model was trained on, with the rows that were held out; None where that is not known, or not here."""
-    values = (source.manifest.parameters if source.manifest else {}).get("data")
-    if not values:
-        if calibration:
-            return None
-        raise DataError(without_training_data(source.name))
-    try:
-        data = validate(DataSection, values, "the model's manifest")
-        return mix(data, host.datasets, data.eval_rows, None, data.split_seed)
-    except CamelidError as error:
-        if not calibration:
-            raise DataError(
-                f"the training data of {source.name!r} cannot be read: {error} Name another calibration set: "
-                "calibration=NAME."
-            ) from None
-        say(f"What was held out of the training data cannot be told apart, as those cannot be read: {error}")
-        return None
 
 
 def _text_ids(records: Sequence[Record], encoder: Encoder) -> list[int]:

@@ -26,7 +26,7 @@ def quantize(
     group_size: Annotated[int | None, _of("group_size")] = None,
     desc_act: Annotated[bool, _of("desc_act")] = False,
     damp: Annotated[float | None, _of("damp")] = None,
-    calibration: Annotated[str, _of("calibration")] = "",
+    calibration: Annotated[list[str] | None, _of("calibration")] = None,
     rows: Annotated[int | None, _of("rows")] = None,
     seqlen: Annotated[int | None, _of("seqlen")] = None,
     recipes: Annotated[list[str] | None, _of("recipes")] = None,

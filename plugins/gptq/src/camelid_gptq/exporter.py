@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 from camelid_core.integrity import fingerprint
 from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.models.vocabulary import is_table
+from camelid_train.export.calibration_data import calibration_data, without_training_data
 from camelid_train.export.exporter import ExportContext, Exporter, ExportEstimate, ExportResult
 from camelid_train.export.weight_files import WeightFiles
+from camelid_train.sections import OWN
 
 from .packed_size import Shapes, layer_of, odd_columns, packed_size, quantised_matrices, unpackable
 from .quantiser import GptqmodelProcess, missing_library
 from .section import GptqSection
-from .sentences import odd_note, without_training_data
+from .sentences import odd_note
 
 if TYPE_CHECKING:
     from .branches import Work
@@ -64,13 +66,12 @@ class GptqExporter(Exporter[GptqSection]):
         from camelid_core.models.loading import choose_dtype
 
         from .branches import Work, make_branch
-        from .calibration import calibrate_with
+        from .calibration import calibration_rows
 
-        calibration = calibrate_with(
-            source, section, context.encoder, context.host, lambda text: context.task.emit("log", text=text)
-        )
+        data = calibration_data(source, section.calibration, context.host, context.say)
+        calibration = calibration_rows(data, section, context.encoder, context.say)
         shown = f"{len(calibration.rows):,} rows of {calibration.seqlen:,} tokens from {calibration.name}"
-        context.task.emit("log", text=f"Calibration: {shown}.")
+        context.say(f"Calibration: {shown}.")
         scratch = context.task.directory / _SCRATCH
         dtype = str(choose_dtype("auto")).removeprefix("torch.")
         with ExitStack() as ending:
@@ -114,7 +115,7 @@ def _export_all(section: GptqSection, work: Work) -> ExportResult:
     for number, recipe in enumerate(recipes):
         directory, branch = own / recipe.branch, section.of(recipe)
         if found := finished_branch(branch, work, places):
-            context.task.emit("log", text=f"{recipe.branch} is there already, made in the same way: it is kept.")
+            context.say(f"{recipe.branch} is there already, made in the same way: it is kept.")
             shutil.copytree(found, directory, copy_function=_linked)
             continue
         directory.mkdir(parents=True)
@@ -164,7 +165,7 @@ def _refusal(source: ResolvedModel, section: GptqSection, shapes: Shapes) -> str
             f"{odd[0]!r} and {len(odd) - 1} more of its matrices have sides that do not fill 32-bit words. Choose "
             "other bits, or another format."
         )
-    if not section.calibration and "data" not in (source.manifest.parameters if source.manifest else {}):
+    if section.calibration == [OWN] and "data" not in (source.manifest.parameters if source.manifest else {}):
         return without_training_data(source.name)
     return missing_library()
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from camelid_core.errors import UsageError
 from camelid_core.paths import absolute_if_path
-from camelid_train.sections import ExportSection
+from camelid_train.sections import OWN, ExportSection
 from pydantic import Field, field_validator, model_validator
 
 from .recipes import DEFAULT_DAMP, GptqRecipe, read_recipes
@@ -37,9 +37,9 @@ class GptqSection(ExportSection):
     zero_bias: bool = False
     """Write a bias of zeros for every matrix that has none, as AutoGPTQ 0.4 did; Transformers reports such as
     unexpected."""
-    calibration: str = ""
-    """Calibration set: a dataset by name, or a file; empty takes what the model was trained on, under its own template.
-    Also: `dataset`, `calibration_dataset`."""
+    calibration: list[str] = Field([OWN], min_length=1)
+    """Calibration data: datasets as in a recipe, or `own` for the rows that the model was trained on, under its own
+    template. Also: `dataset`, `calibration_dataset`."""
     rows: int = Field(128, ge=1, le=65536)
     """Calibration rows. Also: `num_samples`, `nsamples`."""
     seqlen: int = Field(2048, ge=16, le=131072)
@@ -85,5 +85,7 @@ class GptqSection(ExportSection):
         return self.model_copy(update={**update, "recipes": [], "reuse": ""})
 
     def with_absolute_paths(self) -> Self:
-        update = {name: absolute_if_path(getattr(self, name)) for name in ("calibration", "reuse")}
-        return self.model_copy(update=update)
+        return self.model_copy(update={
+            "calibration": [absolute_if_path(each) for each in self.calibration],
+            "reuse": absolute_if_path(self.reuse),
+        })  # fmt: skip

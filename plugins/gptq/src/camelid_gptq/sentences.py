@@ -10,11 +10,3 @@ def odd_note(matrices: int, group_size: int) -> str:
         "smaller. Camelid computes with that; elsewhere ask for GPTQModel's plain kernel, GPTQConfig(bits=…, "
         'backend="torch"): the others do not take it. A smaller group size may divide them.'
     )
-
-
-def without_training_data(model: str) -> str:
-    """A model that was not trained here has no data of its own to calibrate with."""
-    return (
-        f"{model!r} was not trained here, so it has no training data to calibrate with. Name a calibration set: "
-        "calibration=NAME of a dataset (`camelid datasets list`), or a file."
-    )

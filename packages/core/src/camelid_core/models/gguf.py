@@ -246,6 +246,7 @@ def gguf_tokenizer(path: Path) -> Any:
             tokenizer = PreTrainedTokenizerFast.from_pretrained(
                 path.parent, gguf_file=path.name, local_files_only=True
             )  # AutoTokenizer makes the same, but takes ten times as long to find out of which family
+            tokenizer.init_kwargs.pop("local_files_only", None)  # else it is saved as the tokenizer's own
             _split_digits(tokenizer, gguf_metadata(path).get("tokenizer.ggml.pre"))
     except Exception as error:  # several libraries read the file, and none says how it fails
         raise ModelError(

