@@ -63,6 +63,14 @@ def test_it_learns(report):
     assert report["tuned_accuracy"] >= report["base_accuracy"] + 0.4
 
 
+def test_the_pulled_model_reads_numbers_digit_by_digit_as_its_makers_do(home, report):
+    """huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct, tokenizer.json; transformers reads GGUF files without it."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(home / "models" / "smollm2-135m" / "tokenizer.json"))
+    assert tokenizer.encode("12 plus 3045", add_special_tokens=False).tokens == [*"12", "Ġplus", "Ġ", *"3045"]
+
+
 def test_it_predicts_every_row_in_order(home, report):
     rows = [json.loads(line) for line in Path(report["predictions"]).read_text().splitlines()]
     questions = [json.loads(line) for line in (home / "demo" / "questions.jsonl").read_text().splitlines()]
