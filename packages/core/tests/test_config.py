@@ -216,7 +216,7 @@ def test_a_configuration_cannot_be_changed_and_comes_back_from_json():
 
 
 def test_one_text_is_a_list_of_one():
-    """So that `sources=my.jsonl` needs neither brackets nor quotes; a list stays what it is, and a number is refused."""
+    """So that `sources=my.jsonl` needs no brackets; a list stays as it is, a number is refused."""
 
     class Named(Config):
         names: list[str] = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -124,10 +125,12 @@ def write_manifest(directory: Path, manifest: Manifest) -> Artefact:
         UnsafeFormat: a pickle is among the files.
     """
     refuse_pickles(directory)
+    paths = [path for path in sorted(directory.rglob("*")) if path.is_file() and path.name != MANIFEST]
+    with ThreadPoolExecutor() as pool:  # hashing leaves the interpreter to others, and each shard takes a second
+        hashes = list(pool.map(sha256, paths))
     files = {
-        path.relative_to(directory).as_posix(): FileEntry(size=path.stat().st_size, sha256=sha256(path))
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
+        path.relative_to(directory).as_posix(): FileEntry(size=path.stat().st_size, sha256=digest)
+        for path, digest in zip(paths, hashes, strict=True)
     }
     complete = manifest.model_copy(update={"files": files, "packages": package_versions()})
     write_durably(directory / MANIFEST, complete.model_dump_json(indent=2).encode())

@@ -26,6 +26,7 @@ from camelid_train.config import byte_count
 from .combination import combined
 from .gptq_weights import GptqWeightFiles
 from .merge_config import MergeConfig, WeightedAdapter
+from .row_merge import is_plain_lora, merge_rows
 from .weight_files import ShardWriter, WeightFiles
 
 _TOLERANCE = 1e-4
@@ -110,7 +111,7 @@ def merge_by_layer(
             if name in layers:
                 bias = name.removesuffix("weight") + "bias"
                 layer = _Layer(name, layers[name], tensor, files.tensor(bias) if bias in files else None)
-                tensor, off = _merged(layer, parts, settings)
+                tensor, off = _merged(layer, parts, settings, kept[name])
                 difference = max(difference, off)
             elif name in replaced:
                 tensor, parts[0].effect = replaced[name], max(parts[0].effect, 1.0)
@@ -216,16 +217,21 @@ def _refuse_tied(adapted: Any, model: Any, config: Any) -> None:
             raise ModelError(f"the adapter is on {path!r}. {TIED}")
 
 
-def _merged(layer: _Layer, parts: Sequence[_Part], settings: MergeConfig) -> tuple[Any, float]:
+def _merged(layer: _Layer, parts: Sequence[_Part], settings: MergeConfig, dtype: Any) -> tuple[Any, float]:
     """The merged weight, and how far a layer's outputs with one adapter merged are from those with it beside."""
     on_layer = [part for part in parts if part.label in _adapters_on(layer.module)]
+    alone = len(parts) == 1 and parts[0].adapter.weight == 1
     merged, difference = [], 0.0
     for part in on_layer:
-        weight, off, change = _merged_alone(layer, part.label)
+        if alone and is_plain_lora(layer.module, part.label):
+            inputs = _inputs(layer.module.get_base_layer())
+            weight, off, change = merge_rows(layer.module, part.label, layer.weight, inputs, dtype)
+        else:
+            weight, off, change = _merged_alone(layer, part.label)
         _check_difference(layer.name, off)
         difference, part.effect = max(difference, off), max(part.effect, change)
         merged.append(weight)
-    if len(parts) == 1 and parts[0].adapter.weight == 1:
+    if alone:
         return merged[0], difference
     plain = layer.weight.float()
     changes = [weight.sub_(plain) for weight in merged]
@@ -267,7 +273,7 @@ def _adapters_on(module: Any) -> set[str]:
 
 
 def _check_difference(name: str, off: float) -> None:
-    if off > _TOLERANCE:
+    if not off <= _TOLERANCE:  # also where it is not a number
         raise ModelError(
             f"merged into {name!r}, the adapter answers otherwise than beside it: by {off:.2g} of its largest output "
             f"(allowed: {_TOLERANCE:g})."

@@ -89,11 +89,12 @@ class WeightFiles:
         import torch
 
         begin, end = self._headers[name]["data_offsets"]
-        kind, shape, data = self.torch_dtype(name), self.shape(name), bytearray(end - begin)
+        tensor = torch.empty(self.shape(name), dtype=self.torch_dtype(name))
         with self._files[name].open("rb") as file:
             file.seek(8 + struct.unpack("<Q", file.read(8))[0] + begin)
-            file.readinto(data)
-        return torch.frombuffer(data, dtype=kind).reshape(shape) if data else torch.empty(shape, dtype=kind)
+            if end > begin and file.readinto(tensor.reshape(-1).view(torch.uint8).numpy()) != end - begin:
+                raise ModelError(f"{str(self._files[name])!r} ends within {name!r}. Copy it again, whole.")
+        return tensor
 
     def torch_dtype(self, name: str) -> Any:
         """Raises ModelError: no plain dtype."""
