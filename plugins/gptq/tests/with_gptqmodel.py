@@ -23,8 +23,10 @@ from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.subprocesses import module_command
 from camelid_core.tasks import Interrupted
+from camelid_gptq.exporter import GPTQ
 from camelid_gptq.packed_size import packed_size, quantised_matrices
 from camelid_gptq.recipes import read_recipes
+from camelid_gptq.section import GptqSection
 from camelid_train.export import task
 from camelid_train.export.config import ExportConfig
 from camelid_train.testing import attempts
@@ -142,6 +144,23 @@ def test_a_quantised_model_loads_in_gptqmodel_and_answers_through_camelid(quanti
     assert answer.shape[1] > 17
     for command in (["predict", directory, talk, "--limit", "3"], ["chat", directory, "--ask", "Add 2 and 2."]):
         camelid(*command, "--max-new-tokens", "4")
+
+
+@pytest.mark.parametrize("text", ["main", "4b32F"])
+def test_the_line_that_is_printed_loads_it(quantised, host, text):
+    """Also where the last group of a matrix is smaller than the others, as in `main` here."""
+    from transformers import AutoModelForCausalLM, GPTQConfig
+
+    (recipe,) = read_recipes([text])
+    directory = str(quantised.output / recipe.branch)
+    section = GptqSection(bits=recipe.bits, group_size=recipe.group_size, desc_act=recipe.desc_act)
+    line = GPTQ.load_line(directory, section)
+    assert ("backend=" in line) == (text == "main")
+    model = eval(line, {"AutoModelForCausalLM": AutoModelForCausalLM, "GPTQConfig": GPTQConfig})  # noqa: S307
+    ids = torch.arange(3, 40)[None]
+    with torch.inference_mode():
+        logits, expected = (each(ids).logits.float() for each in (model, load_base(resolve_model(directory, host))))
+    assert (logits - expected).abs().mean() < 0.02 * expected.abs().mean()
 
 
 def camelid(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -10,6 +10,7 @@ import torch
 from camelid_core.artefacts import verify_directory
 from camelid_core.config import validate
 from camelid_core.errors import ConfigError, DiskFull, ModelError
+from camelid_core.jobs.foreground import open_store
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted
@@ -46,6 +47,24 @@ def test_bitsandbytes_is_loaded_by_transformers_alone_and_prompted_as_before(att
     assert 0 < off < (0.05 if quantization == "int8" else 0.5)
     assert AutoTokenizer.from_pretrained(run.output).chat_template
     assert resolve_model(str(run.output), load_host()).template == resolve_model(str(base()), load_host()).template
+
+
+def test_its_time_is_that_of_the_last_one_here_in_proportion(attempt, base, home):
+    """Of the same format; before the first nothing is said."""
+    nf4, int8 = config_of(base()), config_of(base(), quantization="int8")
+    resolved = export_plan.export_source(nf4, load_host())
+    summary = task.export(nf4, attempt())
+    assert export_plan.check(nf4, resolved, home).seconds is None
+    store = open_store()
+    store.submit("export", nf4.model_dump(mode="json"))
+    done = store.start(store.claim("worker", 60))
+    store.publish(done, lambda: home, {**summary, "source_bytes": summary["source_bytes"] / 4})
+    with store.database.write() as db:
+        db.execute("UPDATE job SET started = 100, ended = 110 WHERE id = ?", (done.id,))
+    estimate = export_plan.check(nf4, resolved, home)
+    assert estimate.seconds == 40.0
+    assert "in about 40 s." in export_plan.announcement(estimate)
+    assert export_plan.check(int8, resolved, home).seconds is None
 
 
 def test_an_adapter_is_merged_first_and_the_merged_model_leaves_nothing(adapter, attempt, base, tmp_path):

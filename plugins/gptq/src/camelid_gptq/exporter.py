@@ -83,8 +83,11 @@ class GptqExporter(Exporter[GptqSection]):
                 return make_branch(section, context.output, work)
 
     def load_line(self, path: str, section: GptqSection) -> str:
-        branch = section.all_recipes[0].branch if section.recipes else ""
-        return f'AutoModelForCausalLM.from_pretrained("{Path(path) / branch}")'
+        recipe = section.all_recipes[0]
+        directory = Path(path) / (recipe.branch if section.recipes else "")
+        plain = f', quantization_config=GPTQConfig(bits={recipe.bits}, backend="torch")'
+        odd = _has_odd_groups(directory, recipe.group_size)
+        return f'AutoModelForCausalLM.from_pretrained("{directory}"{plain if odd else ""})'
 
     def choices(self, source: ResolvedModel) -> Sequence[GptqSection]:
         """The usual recipe and finer ones, with calibration rows that the model's context holds."""
@@ -150,6 +153,14 @@ def _note(shapes: Shapes, section: GptqSection) -> str:
     """What is done with columns that are no multiple of a group size, where there are any."""
     sizes = sorted({recipe.group_size for recipe in section.all_recipes})
     return " ".join(odd_note(odd, size) for size in sizes if (odd := odd_columns(shapes, size)))
+
+
+def _has_odd_groups(directory: Path, group_size: int) -> bool:
+    """Whether a quantised model has columns that are no multiple of the group size, which only the plain kernel takes.
+    `g_idx` holds the group of each column."""
+    files = WeightFiles(directory)
+    columns = (files.shape(name)[0] for name in files.names if name.endswith(".g_idx"))
+    return group_size > 0 and any(count % group_size for count in columns)
 
 
 def _refusal(source: ResolvedModel, section: GptqSection, shapes: Shapes) -> str:

@@ -5,9 +5,14 @@ Knows estimates, memory and disks. Knows no format.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from camelid_core.errors import ModelError
+from camelid_core.jobs import JobState
+from camelid_core.jobs.foreground import open_store
 from camelid_core.models.devices import available_memory
 from camelid_core.models.gguf import is_gguf
 from camelid_core.models.loading import check_weight_files
@@ -19,6 +24,9 @@ from camelid_train.saving.disk_space import require
 from .config import ExportConfig
 from .exporter import ExportEstimate, exporter_of
 from .weight_files import WeightFiles
+
+_PAST_JOBS = 500
+"""So many of the latest jobs are looked at for one that took as long."""
 
 
 def check(config: ExportConfig, source: ResolvedModel, disk: Path) -> ExportEstimate:
@@ -43,7 +51,29 @@ def check(config: ExportConfig, source: ResolvedModel, disk: Path) -> ExportEsti
     merging = exporter.whole and source.adapter_dir is not None
     needed = estimate.size + estimate.scratch + (_size_of_weights(source) if merging else 0)
     require(disk, needed, f"exporting to {exporter.name!r}")
-    return estimate
+    return replace(estimate, seconds=_seconds_as_before(config, source))
+
+
+def announcement(estimate: ExportEstimate) -> str:
+    """What is said of an export before it begins."""
+    time = f", in about {estimate.seconds:,.0f} s" if estimate.seconds else ""
+    return f"About {estimate.size / 1e6:,.0f} MB will be written{time}. {estimate.note}".rstrip()
+
+
+def done_as(config: ExportConfig, source: ResolvedModel) -> Mapping[str, Any]:
+    """What a job's summary keeps of an export, by which the next one's time is estimated."""
+    return {"format": exporter_of(config.to).suffix(config.to), "source_bytes": _size_of_weights(source)}
+
+
+def _seconds_as_before(config: ExportConfig, source: ResolvedModel) -> float | None:
+    """As long as the last such export took on this machine, in proportion to the weights; None before the first. It
+    says nothing exact: a small model takes as long as the libraries take to be loaded."""
+    wanted = done_as(config, source)
+    for job in open_store().list([JobState.SUCCEEDED], _PAST_JOBS):
+        earlier = job.summary.get("source_bytes")
+        if job.summary.get("format") == wanted["format"] and earlier and job.started and job.ended:
+            return round((job.ended - job.started) * float(wanted["source_bytes"]) / float(earlier), 1)
+    return None
 
 
 def export_source(config: ExportConfig, host: Host) -> ResolvedModel:
@@ -66,4 +96,4 @@ def export_source(config: ExportConfig, host: Host) -> ResolvedModel:
 
 
 def _size_of_weights(source: ResolvedModel) -> int:
-    return WeightFiles(source.base).size
+    return source.base.stat().st_size if is_gguf(source.base) else WeightFiles(source.base).size

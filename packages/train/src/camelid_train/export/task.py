@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from camelid_core.artefacts import Artefact, BaseModelEntry, Licences, Manifest, write_manifest
+from camelid_core.artefacts import Artefact, BaseModelEntry, Licences, Manifest, TemplateContract, write_manifest
 from camelid_core.integrity import fingerprint
 from camelid_core.models.loading import load_tokenizer
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.models.template_choice import template_of
-from camelid_core.plugins import load_host
+from camelid_core.plugins import Host, load_host
 from camelid_core.tasks import TaskContext
 from camelid_core.template_contract import make_contract
 from camelid_core.tokenization.encoder import Encoder
@@ -29,8 +29,8 @@ from camelid_train.saving.published_prompting import write_prompting
 from camelid_train.sections import ExportSection
 
 from .config import ExportConfig
-from .export_plan import check, export_source
-from .exporter import ExportContext, ExportResult, exporter_of
+from .export_plan import announcement, check, done_as, export_source
+from .exporter import ExportContext, Exporter, ExportResult, exporter_of
 from .merge import merge
 
 _MERGED = "merged"
@@ -48,30 +48,44 @@ def export(config: ExportConfig, context: TaskContext) -> Mapping[str, Any]:
     host, exporter = load_host(), exporter_of(config.to)
     source = export_source(config, host)
     estimate = check(config, source, context.directory)
+    context.emit("log", text=announcement(estimate))
     merging = exporter.whole and source.adapter_dir is not None
-    context.emit("log", text=f"About {estimate.size / 1e6:,.0f} MB will be written. {estimate.note}".rstrip())
     with _merged(source, context) if merging else _as_is(source) as whole, removed_on_failure(context.output):
         template = template_of(whole, host)
         encoder = Encoder(load_tokenizer(whole), template)
         stored = whole.manifest.template if whole.manifest else None
         contract = stored or make_contract(template, encoder.tokenizer)
-        context.output.mkdir(parents=True)
         origin = {"name": source.name, "path": str(source.adapter_dir or source.base)}
         origin["fingerprint"] = fingerprint(whole.base)
-
-        def finish(directory: Path, section: ExportSection, made: ExportResult) -> Artefact:
-            if exporter.prompting and not made.parts:
-                write_prompting(directory, whole.base, whole.config, encoder, contract.jinja)
-            manifest = _manifest(section, whole, contract, made, {"estimated_size": estimate.size, "source": origin})
-            write_card(directory, manifest, host)
-            return write_manifest(directory, manifest)
-
+        kept = {"estimated_size": estimate.size, "source": origin}
+        finish = _Finish(exporter, whole, host, encoder, contract, kept)
+        context.output.mkdir(parents=True)
         result = exporter.export(
             whole, config.to, ExportContext(context.output, context, host, encoder, contract, finish)
         )
         written = finish(context.output, config.to, result)
     size = sum(entry.size for entry in written.manifest.files.values())
-    return {**result.metrics, "size": size}
+    return {**result.metrics, "size": size, **done_as(config, source)}
+
+
+@dataclass(frozen=True)
+class _Finish:
+    """Writes beside an exporter's files in a directory: what prompts the model, the card, and the manifest, last.
+    `kept` goes into the manifest beside the section's own settings."""
+
+    exporter: Exporter[Any]
+    whole: ResolvedModel
+    host: Host
+    encoder: Encoder
+    contract: TemplateContract
+    kept: Mapping[str, Any]
+
+    def __call__(self, directory: Path, section: ExportSection, made: ExportResult) -> Artefact:
+        if self.exporter.prompting and not made.parts:
+            write_prompting(directory, self.whole.base, self.whole.config, self.encoder, self.contract.jinja)
+        manifest = _manifest(section, self.whole, self.contract, made, self.kept)
+        write_card(directory, manifest, self.host)
+        return write_manifest(directory, manifest)
 
 
 @contextmanager

@@ -47,14 +47,16 @@ _SHOWN = 30
 
 @dataclass(frozen=True, slots=True)
 class ExportOffer:
-    """Something that can be made of a model: `key` is unique among the offers, `size` and `memory` are bytes. `refusal`
-    says why it cannot be made here, empty where it can."""
+    """Something that can be made of a model: `key` is unique among the offers, `size` and `memory` are bytes; `seconds`
+    are those of the last such export here, in proportion. `refusal` says why it cannot be made here, empty where it
+    can."""
 
     key: str
     format: str
     help: str
     size: int = 0
     memory: int = 0
+    seconds: float | None = None
     refusal: str = ""
 
 
@@ -168,7 +170,9 @@ class ExportService:
     def _merge_offer(self, source: str) -> ExportOffer:
         estimate = self.merges.estimate(MergeConfig(adapter=source))
         refusal = "" if estimate.fits else "there is not enough disk space."
-        return ExportOffer(MERGED, MERGED, "Base and adapter as one model.", estimate.size, estimate.memory, refusal)
+        return ExportOffer(
+            MERGED, MERGED, "Base and adapter as one model.", estimate.size, estimate.memory, refusal=refusal
+        )
 
     def _offer(self, source: str, section: ExportSection) -> ExportOffer:
         exporter = exporter_of(section)
@@ -177,7 +181,7 @@ class ExportService:
             estimate = self._check(config)
         except CamelidError as problem:
             return ExportOffer(key, exporter.name, exporter.help, refusal=str(problem))
-        return ExportOffer(key, exporter.name, exporter.help, estimate.size, estimate.memory)
+        return ExportOffer(key, exporter.name, exporter.help, estimate.size, estimate.memory, estimate.seconds)
 
     def _check(self, config: ExportConfig) -> ExportEstimate:
         artefacts_dir().mkdir(parents=True, exist_ok=True)

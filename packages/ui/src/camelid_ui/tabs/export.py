@@ -15,7 +15,7 @@ from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.exports import ExportOffer
 from camelid_ui.views import Cell, ListingRow, cell, code, empty, listing
-from camelid_ui.views.numbers import size
+from camelid_ui.views.numbers import duration, size
 
 from . import LATEST, PRIVATE
 from .components import error_message, panel
@@ -91,16 +91,25 @@ def _label(offer: ExportOffer) -> str:
 
 
 def _table(offers: list[ExportOffer], say: Translator) -> str:
-    heads = [say(f"export.{head}") for head in ("format", "size", "memory", "here")]
+    heads = [say(f"export.{head}") for head in ("format", "size", "memory", "time", "here")]
     rows = [
         ListingRow(
             [
-                Cell(_label(offer), "main"),
-                cell("" if offer.refusal else size(offer.size), "number"),
-                cell("" if offer.refusal else size(offer.memory), "number"),
-                cell(offer.refusal or say("export.yes"), "" if offer.refusal else "quiet"),
+                Cell(", ".join(map(_label, alike)), "main"),
+                cell("" if alike[0].refusal else size(alike[0].size), "number"),
+                cell("" if alike[0].refusal else size(alike[0].memory), "number"),
+                cell(duration(alike[0].seconds), "number"),
+                cell(alike[0].refusal or say("export.yes"), "" if alike[0].refusal else "quiet"),
             ],
         )
-        for offer in offers
+        for alike in _refused_alike(offers)
     ]
     return listing(heads, rows, say("export.caption"))
+
+
+def _refused_alike(offers: list[ExportOffer]) -> list[list[ExportOffer]]:
+    """Each offer by itself, but those that are refused for the same reason together."""
+    groups: dict[str, list[ExportOffer]] = {}
+    for offer in offers:
+        groups.setdefault(offer.refusal or offer.key, []).append(offer)
+    return list(groups.values())
