@@ -156,7 +156,7 @@ def test_the_line_that_is_printed_loads_it(quantised, host, text):
     section = GptqSection(bits=recipe.bits, group_size=recipe.group_size, desc_act=recipe.desc_act)
     line = GPTQ.load_line(directory, section)
     assert ("backend=" in line) == (text == "main")
-    model = eval(line, {"AutoModelForCausalLM": AutoModelForCausalLM, "GPTQConfig": GPTQConfig})  # noqa: S307
+    model = eval(line, {"AutoModelForCausalLM": AutoModelForCausalLM, "GPTQConfig": GPTQConfig})
     ids = torch.arange(3, 40)[None]
     with torch.inference_mode():
         logits, expected = (each(ids).logits.float() for each in (model, load_base(resolve_model(directory, host))))
