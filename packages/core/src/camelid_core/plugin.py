@@ -75,6 +75,7 @@ def camelid_commands() -> list[Command]:
         Command("templates", "List, show and render prompt templates.", "camelid_core.commands.templates:app"),
         Command("cache", "List and prune tokenised examples.", "camelid_core.commands.cache:app"),
         Command("plugins", "List plugins and find what is wrong with them.", "camelid_core.commands.plugins:app"),
+        Command("pipeline", "Run several jobs from one file.", "camelid_core.commands.pipeline:app"),
         Command("jobs", "List, follow, cancel and retry jobs.", "camelid_core.commands.jobs:app"),
         Command("worker", "Run queued jobs.", "camelid_core.commands.worker:app"),
     ]

@@ -60,7 +60,8 @@ class Task:
 
     `run(config, context)` writes a directory with a manifest at `context.output` and returns a
     small JSON-able summary. `bundle(store, job_id, target)`, where a task has it, writes an archive
-    from which such a job can be reproduced, and returns its path.
+    from which such a job can be reproduced, and returns its path. `output` is the field of the configuration that says
+    where the result goes, as `section.field`.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Task:
     config: str
     run: str
     bundle: str = ""
+    output: str = "output"
 
     def load_config(self) -> type[Config]:
         return import_attribute(self.config)  # type: ignore[no-any-return]

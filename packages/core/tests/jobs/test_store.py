@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from camelid_core.errors import JobError, StaleAttempt, UsageError
 from camelid_core.jobs.clock import Clock
-from camelid_core.jobs.database import TableUnavailable
+from camelid_core.jobs.database import Database, TableUnavailable
 from camelid_core.jobs.job import ENDED, TRANSITIONS, JobState
 from camelid_core.jobs.presence import WorkerPresence, live_workers, reserve_worker_start
 from camelid_core.jobs.store import JobStore
+from camelid_core.jobs.waiting import waits_for
 
 
 class Turned(Clock):
@@ -294,7 +295,7 @@ def test_a_damaged_page_is_found(store):
 def test_a_newer_schema_is_refused(store):
     with store.database.write() as db:
         db.execute("PRAGMA user_version = 99")
-    with pytest.raises(JobError, match=r"newer Camelid \(schema 99; this one knows 1\)"):
+    with pytest.raises(JobError, match=r"newer Camelid \(schema 99; this one knows 2\)"):
         JobStore(store.path)
 
 
@@ -336,3 +337,129 @@ def test_an_old_copy_of_a_row_is_stale(store):
     job = store.submit("tick", {})
     with pytest.raises(StaleAttempt):
         store.heartbeat(replace(job, epoch=1))
+
+
+def test_a_job_waits_for_those_it_depends_on(store):
+    """Not for their end, but for their success; and nobody can take it before, not even by its number."""
+    first = store.submit("tick", {})
+    second = store.submit("tick", {}, depends_on=[first.id], priority=9)
+    assert waits_for(store, second) == "after job 1 (queued)"
+    assert store.claim("w", 30, only=second.id) is None
+    failed = store.finish(store.start(store.claim("w", 30)), JobState.FAILED)
+    assert failed.id == first.id
+    assert store.claim("w", 30) is None
+    assert waits_for(store, second) == "after job 1 (failed: `camelid jobs retry 1`)"
+    store.retry(first.id)
+    store.finish(store.start(store.claim("w", 30)), JobState.SUCCEEDED)
+    assert waits_for(store, second) == ""
+    assert store.claim("w", 30).id == second.id
+
+
+def test_what_others_need_is_not_deleted_and_what_is_deleted_is_not_waited_for(store):
+    first = store.submit("tick", {})
+    second = store.submit("tick", {}, depends_on=[first.id])
+    store.finish(store.start(store.claim("w", 30)), JobState.SUCCEEDED)
+    with pytest.raises(JobError, match="Job 2 needs the result of job 1; `camelid jobs cancel 2` first"):
+        store.delete(first.id, lambda: None)
+    store.request(second.id, "cancel")
+    store.delete(first.id, lambda: None)
+    with pytest.raises(JobError, match="There is no job 1"):
+        store.retry(second.id)
+    with pytest.raises(JobError, match="There is no job 7"):
+        store.submit("tick", {}, depends_on=[7])
+
+
+def test_a_job_is_not_begun_before_its_time_unless_a_person_does(tmp_path):
+    class Wall(Clock):
+        time = 5000.0
+
+        def wall(self) -> float:
+            return self.time
+
+    store = JobStore(tmp_path / "jobs.sqlite3", Wall())
+    job = store.submit("tick", {}, earliest=6000.0)
+    assert store.claim("w", 30) is None
+    assert waits_for(store, job).startswith("not before 1970-01-01")
+    assert store.claim("w", 30, only=job.id).id == job.id
+    later = store.submit("tick", {}, earliest=6000.0)
+    Wall.time = 6000.0
+    assert store.claim("w", 30).id == later.id
+
+
+def test_pausing_outranks_finishing_and_cancelling_both(store):
+    queued, running, lost = (store.submit("tick", {}) for _ in range(3))
+    assert store.request(queued.id, "pause").state == JobState.PAUSED
+    held = store.start(store.claim("w", 30))
+    assert held.id == running.id
+    assert store.request(held.id, "finish").request == "finish"
+    assert store.request(held.id, "pause").request == "pause"
+    assert store.request(held.id, "finish").request == "pause"
+    assert store.mark_lost(held).state == JobState.PAUSED
+    assert store.retry(running.id).request == ""
+    held = store.start(store.claim("w", 30, only=lost.id))
+    store.mark_lost(held)
+    assert store.request(lost.id, "pause").state == JobState.PAUSED
+    held = store.start(store.claim("w", 30))
+    assert [store.request(held.id, request).request for request in ("pause", "cancel", "pause")] == [
+        "pause", "cancel", "cancel",
+    ]  # fmt: skip
+
+
+def test_only_a_job_that_waits_gets_another_priority(store):
+    first, second = store.submit("tick", {}), store.submit("tick", {})
+    assert store.prioritise(second.id, 5).priority == 5
+    assert store.claim("w", 30).id == second.id
+    with pytest.raises(JobError, match="Job 2 is claimed; only a job that waits"):
+        store.prioritise(second.id, 1)
+    assert store.claim("w", 30).id == first.id
+
+
+OLD_SCHEMA = """
+CREATE TABLE job (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  task TEXT NOT NULL, config TEXT NOT NULL, name TEXT NOT NULL, key TEXT UNIQUE, priority INTEGER NOT NULL,
+  state TEXT NOT NULL, epoch INTEGER NOT NULL, request TEXT NOT NULL, owner TEXT NOT NULL, process TEXT NOT NULL,
+  boot TEXT NOT NULL, lease REAL NOT NULL, lease_seconds REAL NOT NULL, not_before REAL NOT NULL,
+  retries INTEGER NOT NULL, error TEXT NOT NULL, error_kind TEXT NOT NULL, summary TEXT NOT NULL,
+  published TEXT NOT NULL, created REAL NOT NULL, started REAL, ended REAL
+) STRICT;
+CREATE INDEX job_by_state ON job (state, priority DESC, id);
+CREATE TABLE worker (name TEXT PRIMARY KEY, pid INTEGER NOT NULL, boot TEXT NOT NULL, until REAL NOT NULL) STRICT;
+INSERT INTO job VALUES (7, 'tick', '{"count": 3}', 'old', NULL, 2, 'queued', 1, '', '', '', 'b', 0, 0, 0, 0, '', '',
+  '{}', '', 5.0, NULL, NULL);
+PRAGMA user_version = 1
+"""
+
+
+def test_a_table_of_the_first_schema_becomes_one_of_this_however_many_open_it_at_once(tmp_path):
+    path = tmp_path / "jobs.sqlite3"
+    with sqlite3.connect(path) as old:
+        old.executescript(OLD_SCHEMA)
+    old.close()
+    stores: list[JobStore] = []
+    threads = [threading.Thread(target=lambda: stores.append(JobStore(path))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(stores) == 4
+    job = stores[0].get(7)
+    assert (job.name, job.config, job.priority, job.depends_on, job.earliest) == ("old", {"count": 3}, 2, (), 0.0)
+    new = stores[1].submit("tick", {}, depends_on=[7])
+    assert (new.id, stores[2].get(8).depends_on) == (8, (7,))
+    fresh = JobStore(tmp_path / "fresh.sqlite3")
+    with stores[3].database.read() as migrated, fresh.database.read() as made:
+        columns = [[tuple(row)[1:4] for row in db.execute("PRAGMA table_info(job)")] for db in (migrated, made)]
+    assert columns[0] == columns[1]
+
+
+def test_a_migration_that_fails_leaves_the_table_as_it_was(tmp_path):
+    path = tmp_path / "jobs.sqlite3"
+    with sqlite3.connect(path) as old:
+        old.executescript(OLD_SCHEMA)
+    old.close()
+    before = path.read_bytes()
+    with pytest.raises(TableUnavailable):
+        Database(path, "", 2, {1: "ALTER TABLE job ADD COLUMN one TEXT; ALTER TABLE none ADD COLUMN two TEXT"})
+    assert path.read_bytes()[28:] == before[28:]  # the page counter may differ
+    assert JobStore(path).get(7).name == "old"

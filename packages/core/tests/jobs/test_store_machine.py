@@ -47,9 +47,10 @@ class Table(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.directory.cleanup()
 
-    @rule(key=st.sampled_from([None, "a", "b"]), hold_seconds=st.sampled_from([0.0, 10.0]))
-    def submit(self, key: str | None, hold_seconds: float) -> None:
-        job = self.store.submit("tick", {}, key=key, hold_seconds=hold_seconds)
+    @rule(key=st.sampled_from([None, "a", "b"]), hold_seconds=st.sampled_from([0.0, 10.0]), data=st.data())
+    def submit(self, key: str | None, hold_seconds: float, data: st.DataObject) -> None:
+        needed = data.draw(st.lists(st.sampled_from(self.accepted), max_size=2)) if self.accepted else []
+        job = self.store.submit("tick", {}, key=key, hold_seconds=hold_seconds, depends_on=needed)
         if job.id not in self.accepted:
             self.accepted.append(job.id)
 
@@ -59,6 +60,7 @@ class Table(RuleBasedStateMachine):
         if job is not None:
             assert job.epoch == 1 + max((old.epoch for old in self.attempts if old.id == job.id), default=0)
             self.attempts.append(job)
+            assert all(self.store.get(needed).state == JobState.SUCCEEDED for needed in job.depends_on)
 
     @rule(data=st.data())
     def act(self, data: st.DataObject) -> None:
@@ -105,7 +107,7 @@ class Table(RuleBasedStateMachine):
     def sweep(self) -> None:
         self.store.sweep_lost()
 
-    @rule(data=st.data(), request=st.sampled_from(["cancel", "finish", "retry"]))
+    @rule(data=st.data(), request=st.sampled_from(["cancel", "finish", "pause", "retry"]))
     def ask(self, data: st.DataObject, request: str) -> None:
         if not self.accepted:
             return

@@ -68,6 +68,7 @@ def camelid_tasks() -> list[Task]:
             "camelid_train.config:Recipe",
             "camelid_train.launching:train",
             bundle="camelid_train.provenance.reproduce:bundle",
+            output="train.output",
         ),
         Task(
             "merge",

@@ -235,6 +235,7 @@ def _train_and_evaluate(
         best = run.recipe.train.best and load_best_weights(trainer, rules.context, step)
         loss = totals.best_loss if best else totals.eval_loss
         metrics = {"base_eval_loss": totals.base_eval_loss, "eval_loss": loss, "best_step": totals.best_step}
+        metrics["heldout_rows"] = len(run.data.heldout)
     return {
         **metrics,
         "final_loss": totals.last_loss,

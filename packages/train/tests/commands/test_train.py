@@ -131,3 +131,21 @@ def test_help_lists_every_field_with_default_range_and_other_tools_names():
             assert f" {section}.{field}" in text
     assert "train.accumulation=1 Gradient accumulation steps:" in text
     assert "Also: `gradient_accumulation_steps`. [1–4096]" in text
+
+
+@pytest.mark.slow
+def test_a_sweep_runs_every_combination_and_goes_on_where_it_was_stopped(written):
+    """Two runs, of which the second cannot put its result where it belongs; mended, only that one is run again."""
+    Path("my-adapter-r-4").write_text("occupied")
+    command = ("train", written, "--sweep", "method.r=2,4", "--name", "ranks", "--json")
+    failed = camelid(*command, code=1)
+    assert "exists already" in failed.stderr
+    assert [row["state"] for row in json.loads(failed.stdout)] == ["succeeded", "failed"]
+    Path("my-adapter-r-4").unlink()
+    rows = json.loads(camelid(*command).stdout)
+    assert {row["method.r"]: row["job"] for row in rows} == {"2": "1", "4": "2"}
+    assert rows == sorted(rows, key=lambda row: row["eval_loss"])
+    assert {row["heldout_rows"] for row in rows} == {4}
+    for rank in (2, 4):
+        config = json.loads(Path(f"my-adapter-r-{rank}/adapter_config.json").read_text())
+        assert config["r"] == rank

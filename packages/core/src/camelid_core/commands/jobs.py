@@ -1,4 +1,4 @@
-"""`camelid jobs`: list, show, follow, cancel, finish, retry and delete jobs.
+"""`camelid jobs`: list, show, follow, pause, cancel, finish, retry and delete jobs.
 
 Knows how jobs look as text. Everything else is `camelid_core.jobs`.
 """
@@ -26,6 +26,7 @@ from camelid_core.jobs.job import ACTIVE, ENDED, Job, JobState
 from camelid_core.jobs.presence import live_workers
 from camelid_core.jobs.run_directories import EVENTS, LOG, attempts
 from camelid_core.jobs.store import JobStore
+from camelid_core.jobs.waiting import waits_for
 
 from .output import print_rows
 from .run_job import STOPPED_KINDS
@@ -56,7 +57,7 @@ def list_jobs(
     if as_json:
         print_rows([asdict(job) for job in jobs], as_json=True)
     else:
-        print_rows([_row(job) for job in jobs], as_json=False, empty="There are no jobs.")
+        print_rows([_row(store, job) for job in jobs], as_json=False, empty="There are no jobs.")
 
 
 @app.command()
@@ -69,11 +70,12 @@ def show(job_id: JobId, as_json: AsJson = False) -> None:
     events = read_events(newest[0] / EVENTS)[0] if newest else []
     values["progress"] = next((event for event in reversed(events) if event["kind"] == "progress"), {})
     values["next"] = advice(store.get(job_id))
+    values["waits"] = waits_for(store, store.get(job_id))
     if as_json:
         typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
         return
     for name, value in values.items():
-        if value not in ("", None, {}):
+        if value not in ("", None, {}, ()) and (name, value) != ("earliest", 0.0):
             typer.echo(f"{name:14} {_text(name, value)}")
 
 
@@ -93,9 +95,35 @@ def cancel(job_id: JobId) -> None:
 
 
 @app.command()
+def pause(job_id: JobId) -> None:
+    """Let the job save, then keep it until `camelid jobs resume`."""
+    _print_request(_open().request(job_id, "pause"))
+
+
+@app.command()
+def priority(
+    job_id: JobId,
+    number: Annotated[int, typer.Argument(help="The highest is begun first, of equals the oldest; 0 is usual.")],
+) -> None:
+    """Give a job that waits another priority."""
+    job = _open().prioritise(job_id, number)
+    typer.echo(f"Job {job.id} has priority {job.priority}.")
+
+
+@app.command()
 def finish(job_id: JobId) -> None:
     """Let the job end early and keep its result."""
     _print_request(_open().request(job_id, "finish"))
+
+
+@app.command()
+def resume(job_id: JobId) -> None:
+    """Queue a paused job again; it goes on from what was saved."""
+    store = _open()
+    if (state := store.get(job_id).state) != JobState.PAUSED:
+        raise JobError(f"Job {job_id} is {state}, not paused; `camelid jobs retry {job_id}` queues what failed again.")
+    store.retry(job_id)
+    _print_queued(store, job_id)
 
 
 @app.command()
@@ -106,12 +134,11 @@ def retry(
     store = _open()
     job = store.get(job_id)
     if job.state != JobState.QUEUED:  # a lost one may be queued again by now
-        job = store.retry(job_id)
+        store.retry(job_id)
     if here:
         _print_end(run_queued_job(store, job_id))
         return
-    hint = "" if live_workers(store) else f" {_NO_WORKER}"
-    typer.echo(f"Job {job.id} is {job.state}.{hint}")
+    _print_queued(store, job_id)
 
 
 @app.command()
@@ -185,7 +212,7 @@ def _current(store: JobStore) -> list[Job]:
     return sorted(unfinished + store.list(ENDED, limit=_MAX_ENDED_JOBS), key=lambda job: job.id, reverse=True)
 
 
-def _row(job: Job) -> dict[str, str]:
+def _row(store: JobStore, job: Job) -> dict[str, str]:
     requested = f" ({job.request} asked)" if job.request and job.state not in ENDED else ""
     return {
         "id": str(job.id),
@@ -193,12 +220,12 @@ def _row(job: Job) -> dict[str, str]:
         "task": job.task,
         "name": job.name,
         "created": _when(job.created),
-        "outcome": (job.published or job.error).partition("\n")[0],
+        "outcome": (job.published or job.error or waits_for(store, job)).partition("\n")[0],
     }
 
 
 def _text(name: str, value: Any) -> str:
-    if name in ("created", "started", "ended"):
+    if name in ("created", "started", "ended", "earliest"):
         return _when(value)
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
 
@@ -230,6 +257,13 @@ def _print_from(log: Any, offset: int, write: Callable[[bytes], object]) -> int:
         while block := file.read(1 << 16):
             write(block)
         return int(file.tell())
+
+
+def _print_queued(store: JobStore, job_id: int) -> None:
+    job = store.get(job_id)
+    waits = waits_for(store, job)
+    hint = "" if live_workers(store) else f" {_NO_WORKER}"
+    typer.echo(f"Job {job.id} is {job.state}{f', {waits}' if waits else ''}.{hint}")
 
 
 def _print_request(job: Job) -> None:

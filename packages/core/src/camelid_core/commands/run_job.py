@@ -23,7 +23,7 @@ from camelid_core.plugins import load_host
 
 from .output import ProgressPrinter
 
-STOPPED_KINDS = ("cancelled", "interrupted")
+STOPPED_KINDS = ("cancelled", "paused", "interrupted")
 """Values of `error_kind` of jobs that were stopped on request."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -30,11 +30,15 @@ class TableUnavailable(JobError):
 
 
 class Database:
-    """`schema` creates the tables; `version` says which schema this code understands."""
+    """`schema` creates the tables; `version` says which schema this code understands; `migrations` makes of a file of
+    an earlier version one of the next."""
 
-    def __init__(self, path: Path, schema: str, version: int, busy_seconds: float = 30.0) -> None:
+    def __init__(
+        self, path: Path, schema: str, version: int, migrations: Mapping[int, str], busy_seconds: float = 30.0
+    ) -> None:
         self.path = path
         self._version = version
+        self._migrations = migrations
         self._busy_seconds = busy_seconds
         with self._translate_errors():
             if not path.exists():
@@ -94,8 +98,24 @@ class Database:
                     f"{self.path} was written by a newer Camelid (schema {version}; this one knows {self._version}). "
                     "Upgrade camelid-core, or set CAMELID_HOME to another directory."
                 )
+            if version < self._version:
+                self._migrate(connection)
             if connection.execute("PRAGMA journal_mode").fetchone()[0] != _JOURNAL and os.access(self.path, os.W_OK):
                 connection.execute(f"PRAGMA journal_mode={_JOURNAL}")
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        """In one transaction, which whoever opens the file next waits for: the file has the old schema or the new."""
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have done it
+            for number in range(version, self._version):
+                for statement in self._migrations[number].split(";"):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={max(version, self._version)}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-JobRequest = Literal["", "finish", "cancel"]
-"""What a person requested of a running job: nothing; finish early and keep the result; save and stop."""
+JobRequest = Literal["", "finish", "pause", "cancel"]
+"""What a person requested of a running job: nothing; finish early and keep the result; save and pause; save and stop.
+Each outranks those before it."""
 
 
 class JobState(StrEnum):
@@ -26,14 +27,14 @@ class JobState(StrEnum):
 
 
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.CLAIMED, JobState.CANCELLED}),
+    JobState.QUEUED: frozenset({JobState.CLAIMED, JobState.CANCELLED, JobState.PAUSED}),
     JobState.CLAIMED: frozenset(
         {JobState.RUNNING, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED, JobState.LOST}
     ),
     JobState.RUNNING: frozenset(
         {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED, JobState.LOST}
     ),
-    JobState.LOST: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.LOST: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED}),
     JobState.FAILED: frozenset({JobState.QUEUED}),
     JobState.CANCELLED: frozenset({JobState.QUEUED}),
     JobState.PAUSED: frozenset({JobState.QUEUED}),
@@ -55,7 +56,8 @@ class Job:
 
     `epoch` counts attempts and is the fencing token: an attempt with an older one can change nothing.
     `key` is an idempotency key. `lease` and `not_before` are seconds of the clock that runs since boot
-    `boot`; `created`, `started` and `ended` are Unix times, for display only.
+    `boot`; `created`, `started` and `ended` are Unix times, for display only. It is not begun before the Unix time
+    `earliest`, nor before the jobs `depends_on` have succeeded.
     """
 
     id: int
@@ -64,6 +66,8 @@ class Job:
     name: str = ""
     key: str | None = None
     priority: int = 0
+    depends_on: tuple[int, ...] = ()
+    earliest: float = 0.0
     state: JobState = JobState.QUEUED
     epoch: int = 0
     request: JobRequest = ""

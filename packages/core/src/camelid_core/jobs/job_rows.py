@@ -12,7 +12,14 @@ from typing import Any
 
 from .job import Job, JobState
 
-VERSION = 1
+VERSION = 2
+MIGRATIONS = {
+    1: """
+ALTER TABLE job ADD COLUMN depends_on TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE job ADD COLUMN earliest REAL NOT NULL DEFAULT 0
+""",
+}
+"""What makes of a schema of some version the next one."""
 
 SCHEMA = """
 CREATE TABLE job (
@@ -21,15 +28,16 @@ CREATE TABLE job (
   state TEXT NOT NULL, epoch INTEGER NOT NULL, request TEXT NOT NULL, owner TEXT NOT NULL, process TEXT NOT NULL,
   boot TEXT NOT NULL, lease REAL NOT NULL, lease_seconds REAL NOT NULL, not_before REAL NOT NULL,
   retries INTEGER NOT NULL, error TEXT NOT NULL, error_kind TEXT NOT NULL, summary TEXT NOT NULL,
-  published TEXT NOT NULL, created REAL NOT NULL, started REAL, ended REAL
+  published TEXT NOT NULL, created REAL NOT NULL, started REAL, ended REAL,
+  depends_on TEXT NOT NULL DEFAULT '[]', earliest REAL NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX job_by_state ON job (state, priority DESC, id);
 CREATE TABLE worker (name TEXT PRIMARY KEY, pid INTEGER NOT NULL, boot TEXT NOT NULL, until REAL NOT NULL) STRICT
 """
 
 _COLUMNS = [field.name for field in fields(Job) if field.name != "id"]
-_IMMUTABLE = {"task", "config", "name", "key", "created"}
-_JSON_COLUMNS = {"config", "summary"}
+_IMMUTABLE = {"task", "config", "name", "key", "created", "depends_on"}
+_JSON_COLUMNS = {"config", "summary", "depends_on"}
 
 INSERT = (
     f"INSERT INTO job (id, {', '.join(_COLUMNS)}) "  # noqa: S608 - the dataclass's own field names
@@ -48,6 +56,5 @@ def to_values(job: Job) -> dict[str, Any]:
 
 def from_row(row: sqlite3.Row) -> Job:
     values = dict(row)
-    return Job(
-        **values | {name: json.loads(values[name]) for name in _JSON_COLUMNS} | {"state": JobState(values["state"])}
-    )
+    values |= {name: json.loads(values[name]) for name in _JSON_COLUMNS}
+    return Job(**values | {"state": JobState(values["state"]), "depends_on": tuple(values["depends_on"])})

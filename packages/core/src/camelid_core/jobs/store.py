@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,9 +20,14 @@ from camelid_core.paths import safe_name
 from .clock import Clock
 from .database import Database
 from .job import ACTIVE, ENDED, TRANSITIONS, Job, JobState
-from .job_rows import INSERT, SCHEMA, UPDATE, VERSION, from_row, to_values
+from .job_rows import INSERT, MIGRATIONS, SCHEMA, UPDATE, VERSION, from_row, to_values
 from .run_directories import highest_job_number
 
+_REQUEST_RANK = ("", "finish", "pause", "cancel")
+_READY = """NOT EXISTS (
+  SELECT 1 FROM json_each(job.depends_on) AS needed LEFT JOIN job AS other ON other.id = needed.value
+  WHERE other.state IS NOT 'succeeded')"""
+_DUE = f"state = 'queued' AND (boot <> :boot OR not_before <= :now) AND earliest <= :wall AND {_READY}"
 _LEASE_EXPIRED = "state IN ('claimed', 'running') AND (boot <> :boot OR lease < :now)"
 
 
@@ -43,7 +48,7 @@ class JobStore:
         self.path = path
         self.clock = clock or Clock()
         self._backoff = backoff
-        self.database = Database(path, SCHEMA, VERSION, busy_seconds)
+        self.database = Database(path, SCHEMA, VERSION, MIGRATIONS, busy_seconds)
 
     # -- for people and pages
 
@@ -55,27 +60,34 @@ class JobStore:
         priority: int = 0,
         key: str | None = None,
         hold_seconds: float = 0.0,
+        depends_on: Iterable[int] = (),
+        earliest: float = 0.0,
     ) -> Job:
         """Queue a job; when this returns, it is on disk.
 
         `key` is an idempotency key: the same key gives the same job, so that a repeated click submits
-        once. For `hold_seconds` only `claim(only=…)` may take the job. Its number is above all earlier
+        once. For `hold_seconds` only `claim(only=…)` may take the job. It is begun once the jobs `depends_on` have
+        succeeded and the Unix time is `earliest`. Its number is above all earlier
         ones, those of a table that was moved away included: their directories belong to other jobs.
 
         Raises:
             UsageError: the name is not valid for a directory.
-            JobError: the key was used for something else, or the table cannot be written.
+            JobError: the key was used for something else, a job that it depends on is none, or the table cannot be
+                written.
         """
         if name:
             safe_name(name, "job name")
         now = self.clock.now()
         job = Job(
             id=0, task=task, config=json.loads(json.dumps(config)), name=name, priority=priority, key=key,
-            boot=self.clock.boot(), not_before=now + hold_seconds if hold_seconds else 0.0, created=self.clock.wall(),
+            depends_on=tuple(depends_on), earliest=earliest, boot=self.clock.boot(),
+            not_before=now + hold_seconds if hold_seconds else 0.0, created=self.clock.wall(),
         )  # fmt: skip
         with self.database.write() as db:
             row = db.execute("SELECT * FROM job WHERE key = ?", (key,)).fetchone() if key is not None else None
             if row is None:
+                for needed in job.depends_on:
+                    _find(db, needed)
                 last = db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'job'").fetchone()[0]
                 number = 1 + max(last or 0, highest_job_number(self.path.parent))
                 row = db.execute(INSERT, to_values(replace(job, id=number))).fetchall()[0]
@@ -88,6 +100,12 @@ class JobStore:
         with self.database.read() as db:
             return _find(db, job_id)
 
+    def with_key(self, key: str) -> Job | None:
+        """The job that was submitted with that key."""
+        with self.database.read() as db:
+            row = db.execute("SELECT * FROM job WHERE key = ?", (key,)).fetchone()
+        return None if row is None else from_row(row)
+
     def list(self, states: Iterable[JobState] | None = None, limit: int = 100) -> list[Job]:
         """Jobs in these states (or all), the newest first."""
         wanted = json.dumps([str(state) for state in (JobState if states is None else states)])
@@ -95,10 +113,10 @@ class JobStore:
         with self.database.read() as db:
             return [from_row(row) for row in db.execute(query, (wanted, limit))]
 
-    def request(self, job_id: int, request: Literal["finish", "cancel"]) -> Job:
-        """Request that a job finishes early and keeps its result, or saves and stops.
+    def request(self, job_id: int, request: Literal["finish", "pause", "cancel"]) -> Job:
+        """Request that a job finishes early and keeps its result, or saves and pauses or stops.
 
-        A job that is not running is cancelled at once. `cancel` outranks `finish`.
+        A job that is not running is paused or cancelled at once.
 
         Raises:
             JobError: it has ended, or has not started and thus cannot finish early.
@@ -108,12 +126,23 @@ class JobStore:
             if job.state in ENDED:
                 raise JobError(f"Job {job_id} has already ended ({job.state}); there is nothing to {request}.")
             if job.state in ACTIVE:
-                return _update(db, job, request="cancel" if job.request == "cancel" else request)
+                return _update(db, job, request=max(job.request, request, key=_REQUEST_RANK.index))
             if request == "finish":
                 raise JobError(f"Job {job_id} is {job.state} and has no result yet; `camelid jobs cancel {job_id}`.")
-            return self._cancel(
-                db, job, "; its worker had died" if job.state == JobState.LOST else " before it started"
-            )
+            why = "; its worker had died" if job.state == JobState.LOST else " before it started"
+            return self._end_as_requested(db, job, request, why)
+
+    def prioritise(self, job_id: int, priority: int) -> Job:
+        """Give a job that waits another priority; the highest is begun first, and of equals the oldest.
+
+        Raises:
+            JobError: it runs already, or has ended.
+        """
+        with self.database.write() as db:
+            job = _find(db, job_id)
+            if job.state not in (JobState.QUEUED, JobState.LOST):
+                raise JobError(f"Job {job_id} is {job.state}; only a job that waits has a priority to change.")
+            return _update(db, job, priority=priority)
 
     def retry(self, job_id: int) -> Job:
         """Queue a failed, cancelled, paused or lost job again; it resumes from what its attempts saved."""
@@ -124,6 +153,8 @@ class JobStore:
                 raise JobError(
                     f"Job {job_id} is {job.state}; only failed, cancelled, paused or lost jobs can be retried.{died}"
                 )
+            for needed in job.depends_on:
+                _find(db, needed)
             return _transition(
                 db, job, JobState.QUEUED, request="", retries=0, not_before=0.0, error="", error_kind="", ended=None
             )
@@ -144,6 +175,10 @@ class JobStore:
                     f"Job {job_id} is {job.state}; only jobs that have ended can be deleted. "
                     f"`camelid jobs cancel {job_id}` stops it."
                 )
+            for waiting in _waiting_for(db, job_id):
+                raise JobError(
+                    f"Job {waiting.id} needs the result of job {job_id}; `camelid jobs cancel {waiting.id}` first."
+                )
             db.execute("DELETE FROM job WHERE id = ? AND state = ? AND epoch = ?", (job.id, str(job.state), job.epoch))
             clear()
             return job
@@ -151,10 +186,11 @@ class JobStore:
     # -- for workers
 
     def claim(self, worker: str, lease_seconds: float, only: int | None = None) -> Job | None:
-        """Take the next queued job, or the queued job `only`; None if there is none."""
-        now, boot = self.clock.now(), self.clock.boot()
-        due = "SELECT * FROM job WHERE state = 'queued' AND (boot <> ? OR not_before <= ?) ORDER BY priority DESC, id"
-        query, values = (due, (boot, now)) if only is None else ("SELECT * FROM job WHERE id = ?", (only,))
+        """Take the next queued job, or the queued job `only`, whatever its time; None if there is none, or it waits for
+        others."""
+        values = {**self._now(), "wall": self.clock.wall(), "only": only}
+        due = f"SELECT * FROM job WHERE {_DUE} ORDER BY priority DESC, id"  # noqa: S608 - a constant
+        query = due if only is None else f"SELECT * FROM job WHERE id = :only AND {_READY}"  # noqa: S608
         with self.database.read() as db:  # an idle worker must not lock out the others
             if db.execute(query, values).fetchone() is None:
                 return None
@@ -164,8 +200,8 @@ class JobStore:
                 return None
             job = from_row(row)
             return _transition(
-                db, job, JobState.CLAIMED, epoch=job.epoch + 1, owner=worker, boot=boot, process="",
-                lease=now + lease_seconds, lease_seconds=lease_seconds, error="", error_kind="",
+                db, job, JobState.CLAIMED, epoch=job.epoch + 1, owner=worker, boot=values["boot"], process="",
+                lease=values["now"] + lease_seconds, lease_seconds=lease_seconds, error="", error_kind="",
             )  # fmt: skip
 
     def start(self, job: Job, process: str = "") -> Job:
@@ -248,7 +284,7 @@ class JobStore:
 
     def _mark_lost(self, db: sqlite3.Connection, job: Job) -> Job:
         lost = _transition(db, job, JobState.LOST, boot=self.clock.boot())
-        if lost.request == "cancel":
+        if lost.request in ("cancel", "pause"):
             return self._requeue(db, lost)
         if lost.retries >= len(self._backoff):
             error = (
@@ -264,12 +300,14 @@ class JobStore:
         )  # fmt: skip
 
     def _requeue(self, db: sqlite3.Connection, job: Job) -> Job:
-        if job.request == "cancel":
-            return self._cancel(db, job, "; its worker had died")
+        if job.request in ("cancel", "pause"):
+            return self._end_as_requested(db, job, job.request, "; its worker had died")
         return _transition(db, job, JobState.QUEUED)
 
-    def _cancel(self, db: sqlite3.Connection, job: Job, why: str) -> Job:
-        return _transition(db, job, JobState.CANCELLED, error=f"Cancelled{why}.", ended=self.clock.wall())
+    def _end_as_requested(self, db: sqlite3.Connection, job: Job, request: str, why: str) -> Job:
+        state = JobState.CANCELLED if request == "cancel" else JobState.PAUSED
+        error = f"{state.capitalize()}{why}."
+        return _transition(db, job, state, error=error, error_kind=str(state), ended=self.clock.wall())
 
 
 def _find(db: sqlite3.Connection, job_id: int) -> Job:
@@ -278,6 +316,15 @@ def _find(db: sqlite3.Connection, job_id: int) -> Job:
     if row is None:
         raise JobError(f"There is no job {job_id}; `camelid jobs list --all` shows all.")
     return from_row(row)
+
+
+def _waiting_for(db: sqlite3.Connection, job_id: int) -> Iterator[Job]:
+    """The jobs that wait for the result of one."""
+    query = (
+        "SELECT job.* FROM job, json_each(job.depends_on) AS needed WHERE needed.value = ? "
+        "AND job.state IN ('queued', 'lost', 'paused') ORDER BY job.id"
+    )
+    return (from_row(row) for row in db.execute(query, (job_id,)))
 
 
 def _row_held_by(db: sqlite3.Connection, job: Job) -> Job:

@@ -62,7 +62,7 @@ def supervise(
     while (code := handle.poll()) is None:
         if lease.lost:
             return None
-        requested = "save" if stop or lease.job.request == "cancel" else lease.job.request
+        requested = "save" if stop or lease.job.request in ("pause", "cancel") else lease.job.request
         if requested == "save" and sent != "save":
             handle.request_stop("save")
             sent, sent_at = requested, time.monotonic()

@@ -24,7 +24,9 @@ from .store import JobStore
 _LOG_BYTES = 50_000_000
 _GRACE_SECONDS = 20.0
 _STDOUT = 1
-_STOP_REQUESTS: dict[JobRequest, StopRequest] = {"": "", "finish": "finish", "cancel": "save"}
+_STOP_REQUESTS: dict[JobRequest, StopRequest] = {
+    "": "", "finish": "finish", "pause": "save", "cancel": "save",
+}  # fmt: skip
 
 
 class Watchdog(threading.Thread):

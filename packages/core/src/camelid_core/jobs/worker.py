@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from camelid_core import staging
@@ -34,6 +35,7 @@ from .run_directories import OUTPUT, attempt_directory, attempts, earlier_attemp
 from .stop_signals import StopSignal
 from .store import JobStore
 from .supervision import SAVE_SECONDS, EventRelay, OnEvent, supervise
+from .waiting import waits_for
 
 ExecutorFor = Callable[[Job], Executor]
 
@@ -95,7 +97,9 @@ class Worker:
         self.store.sweep_lost()
         job = self.store.claim(self.name, self._lease_seconds, only=job_id)
         if job is None:
-            raise JobError(f"Job {job_id} is {self.store.get(job_id).state}; only a queued job can be run.")
+            job = self.store.get(job_id)
+            waits = waits_for(self.store, replace(job, earliest=0.0))
+            raise JobError(f"Job {job_id} is {job.state}{f', {waits}' if waits else '; only a queued job can be run'}.")
         return self._run_under_lease(job, StopSignal() if stop is None else stop, on_event, cancel_on_stop=True)
 
     def _run_under_lease(
@@ -157,8 +161,9 @@ class Worker:
     def _record_end(self, job: Job, result: AttemptResult, stop: StopSignal) -> Job:
         """Record the end of an attempt that did not succeed."""
         _delete_incomplete_output(attempt_directory(self.home, job.id, job.epoch))
-        if self.store.get(job.id).request == "cancel":
-            return self._record_cancelled(job, result)
+        request = self.store.get(job.id).request
+        if request in ("cancel", "pause"):
+            return self._record_stopped(job, result, JobState.CANCELLED if request == "cancel" else JobState.PAUSED)
         if result.how == Outcome.FENCED:
             return self.store.mark_lost(job)
         if stop and result.how in (Outcome.SAVED, Outcome.KILLED):
@@ -169,10 +174,10 @@ class Worker:
         state = JobState.PAUSED if result.how == Outcome.DISK_FULL else JobState.FAILED
         return self.store.finish(job, state, error=result.message, error_kind=result.kind)
 
-    def _record_cancelled(self, job: Job, result: AttemptResult) -> Job:
+    def _record_stopped(self, job: Job, result: AttemptResult, state: JobState) -> Job:
         late = "" if result.how == Outcome.SAVED else "; it did not leave in time and was ended"
-        message = f"Cancelled{late}. {resume_hint(self.home, job.id)}"
-        return self.store.finish(job, JobState.CANCELLED, error=message, error_kind="cancelled")
+        message = f"{state.capitalize()}{late}. {resume_hint(self.home, job.id)}"
+        return self.store.finish(job, state, error=message, error_kind=str(state))
 
 
 def chosen_executor(job: Job) -> Executor:

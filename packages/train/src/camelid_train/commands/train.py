@@ -8,16 +8,21 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from camelid_core.commands.output import print_values
+from camelid_core.commands.output import print_rows, print_values
+from camelid_core.commands.pipeline import queue_all, run_all, step_rows
 from camelid_core.commands.run_job import print_summary, run_job
 from camelid_core.config import load, parse_overrides, validate
-from camelid_core.errors import UsageError
+from camelid_core.errors import JobError, UsageError
 from camelid_core.jobs.foreground import open_store
+from camelid_core.jobs.start_time import start_time
 from camelid_core.paths import validated_path
+from camelid_core.pipelines.pipeline_config import Step
+from camelid_core.pipelines.step_jobs import StepJobs
 from camelid_core.plugins import load_host
 
 from camelid_train.config import Recipe
 from camelid_train.launching import is_secondary_process, train_as_secondary
+from camelid_train.sweep import compared, sweep_steps
 
 from .recipe_help import RecipeHelp
 
@@ -37,6 +42,15 @@ def train(
         bool, typer.Option("--rehearse", help="Go through all of it on a tiny random model in under a minute.")
     ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Count rows, tokens and steps, and train nothing.")] = False,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(help="Several values of a field, as method.r=8,16: a run for every combination; may be repeated."),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="With --sweep: do also what is done anew.")] = False,
+    priority: Annotated[int, typer.Option(help="With --detach: the highest priority is begun first.")] = 0,
+    not_before: Annotated[
+        str, typer.Option(help="With --detach: begin at 22:00 (the next one), in +2h, or at 2026-12-01T06:30.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
     """Fine-tune a model. The run is a job: it is listed, it survives a kill, and Ctrl-C saves it."""
@@ -53,11 +67,32 @@ def train(
     if plan:
         _plan(config, as_json)
         return
+    earliest = start_time(not_before) if not_before else 0.0
+    if sweep:
+        steps = sweep_steps(config, sweep)
+        for step in steps:
+            check(validate(Recipe, step.settings, f"the run {step.label!r}"), load_host())
+        jobs = StepJobs(name or "sweep", open_store(), load_host().tasks, again, priority, earliest)
+        _sweep(steps, jobs, detach, as_json)
+        return
     if detach:
-        job = open_store().submit("train", config.model_dump(mode="json"), name)
+        job = open_store().submit("train", config.model_dump(mode="json"), name, priority, earliest=earliest)
         typer.echo(f"Job {job.id} is queued. `camelid jobs logs {job.id} --follow` shows it; `camelid worker` runs it.")
         return
     print_summary(run_job("train", config, name, config.model.name), as_json)
+
+
+def _sweep(steps: list[Step], jobs: StepJobs, detach: bool, as_json: bool) -> None:
+    if detach:
+        queue_all(steps, jobs)
+        print_rows(list(step_rows(steps, jobs)), as_json)
+        return
+    failed = run_all(steps, jobs, as_json)
+    print_rows(compared(steps, jobs.jobs), as_json)
+    if not as_json:
+        typer.echo("Held-out losses have no interval here: small differences may be chance.")
+    if failed:
+        raise JobError(f"{failed} Run the same command again: runs that are done are kept.")
 
 
 def _rehearse(config: Recipe, as_json: bool) -> None:
