@@ -96,6 +96,15 @@ def test_steps_run_in_order_and_again_only_where_something_is_to_do(ticks, camel
     assert Path(anew.json[0]["outcome"]).name == "run-one-2"
 
 
+@pytest.mark.parametrize("how", [(), ("--detach",)])
+@pytest.mark.parametrize("last", [step("two", cuont=1), {"task": "tikc", "name": "two"}])
+def test_a_typing_error_in_the_last_step_is_found_before_the_first_begins(ticks, camelid, tmp_path, last, how):
+    done = camelid("pipeline", str(written(tmp_path, step("one"), last)), *how)
+    assert done.code == 2
+    assert ("cuont" if last["task"] == "tick" else "tikc") in done.err
+    assert open_store().list() == []
+
+
 def test_a_failed_step_goes_on_as_the_same_job(ticks, camelid, tmp_path):
     """Here the place for its result was occupied. A place that the file names is kept."""
     place = tmp_path / "place"

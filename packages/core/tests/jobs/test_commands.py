@@ -162,7 +162,7 @@ def test_who_follows_a_job_sees_it_die(store, run_out, asleep, arguments):
         run_out(job)
 
     asleep(die)
-    camelid("jobs", *arguments, code=int(arguments[0] == "wait"))
+    camelid("jobs", *arguments, code=130 if arguments[0] == "wait" else 0)
     assert store.get(1).error == "Cancelled; its worker had died."
 
 
@@ -170,7 +170,7 @@ def test_waiting_without_a_worker_says_so_once(store, asleep):
     store.submit("tick", {})
     slept = iter([lambda: None, lambda: None, lambda: store.request(1, "cancel")])
     asleep(lambda: next(slept)())
-    assert camelid("jobs", "wait", "1", code=1).count("`camelid worker` starts one") == 1
+    assert camelid("jobs", "wait", "1", code=130).count("`camelid worker` starts one") == 1
 
 
 def test_somebody_works_and_imports_nothing_from_our_home(store, installed, home, until):

@@ -17,8 +17,8 @@ from camelid_core.jobs.clock import Clock
 from camelid_core.jobs.database import Database, TableUnavailable
 from camelid_core.jobs.job import ENDED, TRANSITIONS, JobState
 from camelid_core.jobs.presence import WorkerPresence, live_workers, reserve_worker_start
+from camelid_core.jobs.start_conditions import waits_for
 from camelid_core.jobs.store import JobStore
-from camelid_core.jobs.waiting import waits_for
 
 
 class Turned(Clock):

@@ -178,17 +178,18 @@ def test_a_damaged_result_is_made_anew(store, worker):
     assert (again.epoch, again.error_kind) == (2, "artefact_error")
 
 
-def test_cancel_saves_and_retry_goes_on(store, worker):
+@pytest.mark.parametrize(("request_", "state"), [("cancel", JobState.CANCELLED), ("pause", JobState.PAUSED)])
+def test_a_stopped_job_saves_and_retry_goes_on(store, worker, request_, state):
     job = store.submit("tick", {"count": 100_000, "seconds": 0.02})
     asked = []
 
-    def cancel(event):
+    def stop(event):
         if event["done"] > 3 and not asked:
-            asked.append(store.request(job.id, "cancel"))
+            asked.append(store.request(job.id, request_))
 
-    done = worker.run_job(job.id, cancel)
-    assert (done.state, done.error_kind) == (JobState.CANCELLED, "cancelled")
-    assert done.error == f"Cancelled. `camelid jobs retry {job.id}` goes on from what it kept, if anything."
+    done = worker.run_job(job.id, stop)
+    assert (done.state, done.error_kind) == (state, str(state))
+    assert done.error == f"{state.capitalize()}. `camelid jobs retry {job.id}` goes on from what it kept, if anything."
     store.retry(job.id)
     done = worker.run_job(job.id, lambda event: store.request(job.id, "finish"))
     assert (done.state, done.epoch) == (JobState.SUCCEEDED, 2)

@@ -25,8 +25,8 @@ from camelid_core.jobs.foreground import open_store, run_queued_job
 from camelid_core.jobs.job import ACTIVE, ENDED, Job, JobState
 from camelid_core.jobs.presence import live_workers
 from camelid_core.jobs.run_directories import EVENTS, LOG, attempts
+from camelid_core.jobs.start_conditions import waits_for
 from camelid_core.jobs.store import JobStore
-from camelid_core.jobs.waiting import waits_for
 
 from .output import print_rows
 from .run_job import STOPPED_KINDS

@@ -15,8 +15,8 @@ from camelid_core.jobs.advice import advice
 from camelid_core.jobs.foreground import open_store
 from camelid_core.jobs.job import Job, JobState
 from camelid_core.jobs.presence import live_workers
+from camelid_core.jobs.start_conditions import waits_for
 from camelid_core.jobs.start_time import start_time
-from camelid_core.jobs.waiting import waits_for
 from camelid_core.paths import validated_path
 from camelid_core.pipelines.pipeline_config import Step, read_pipeline
 from camelid_core.pipelines.run_here import run_here
@@ -62,6 +62,7 @@ def pipeline(
 
 def queue_all(steps: Sequence[Step], jobs: StepJobs) -> None:
     """Queue every step, and say if no worker is there to run them."""
+    jobs.check(steps)
     for step in steps:
         jobs.queue(step)
     if not live_workers(jobs.store):

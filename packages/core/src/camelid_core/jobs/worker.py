@@ -32,10 +32,10 @@ from .presence import WorkerPresence
 from .publication import Verify, publish
 from .resume_point import resume_hint
 from .run_directories import OUTPUT, attempt_directory, attempts, earlier_attempts
+from .start_conditions import waits_for
 from .stop_signals import StopSignal
 from .store import JobStore
 from .supervision import SAVE_SECONDS, EventRelay, OnEvent, supervise
-from .waiting import waits_for
 
 ExecutorFor = Callable[[Job], Executor]
 

@@ -23,6 +23,7 @@ OnStep = Callable[[Step, Job], None]
 def run_here(steps: Sequence[Step], jobs: StepJobs, on_step: OnStep, on_event: OnEvent) -> Iterator[tuple[Step, Job]]:
     """Each step that was run or was done before, with its job as it ended; `on_step` is called before each. Ends after
     one that a person stopped."""
+    jobs.check(steps)
     missing: set[str] = set()
     for step in steps:
         if missing.intersection(needed_by(step)):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, takewhile
 from pathlib import Path
@@ -41,6 +41,18 @@ class StepJobs:
     priority: int = 0
     earliest: float = 0.0
     jobs: dict[str, Job] = field(default_factory=dict)
+
+    def check(self, steps: Sequence[Step]) -> None:
+        """Read the configuration of every step before the first is queued: a typing error in the last one is not to be
+        found in the morning.
+
+        Raises:
+            UnknownName: there is no such task.
+            ConfigError: a configuration does not fit.
+        """
+        for step in steps:
+            values = with_results(step.config, lambda name: str(artefacts_dir() / f"{self.pipeline}-{name}"))
+            validate(self.tasks[step.task].load_config(), values, f"step {step.label!r}")
 
     def queue(self, step: Step, hold_seconds: float = 0.0) -> Job:
         """The job of a step: one that is there, or a new one, held for `hold_seconds`.

@@ -21,6 +21,7 @@ from camelid_core.jobs import Job, JobState, JobStore
 from camelid_core.jobs.attempt_result import last_lines
 from camelid_core.jobs.job import ACTIVE
 from camelid_core.jobs.run_directories import EVENTS, LOG, attempts
+from camelid_core.jobs.start_conditions import waits_for
 
 LOG_BYTES = 64_000
 RUNNING = frozenset({JobState.QUEUED, JobState.CLAIMED, JobState.RUNNING, JobState.LOST})
@@ -29,7 +30,8 @@ RUNNING = frozenset({JobState.QUEUED, JobState.CLAIMED, JobState.RUNNING, JobSta
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job with the last progress of its newest attempt. `eta` is in seconds, `rate` in tokens per second."""
+    """A job with the last progress of its newest attempt. `eta` is in seconds, `rate` in tokens per second, and `waits`
+    what a queued job waits for besides a worker."""
 
     job: Job
     done: int = 0
@@ -37,6 +39,7 @@ class JobView:
     unit: str = ""
     eta: float | None = None
     rate: float | None = None
+    waits: str = ""
 
     @property
     def running(self) -> bool:
@@ -61,7 +64,7 @@ class JobView:
         if self.job.state in ACTIVE:
             return (
                 frozenset()
-                if self.job.request == "cancel"
+                if self.job.request in ("pause", "cancel")
                 else frozenset({"cancel"} | ({"finish"} - {self.job.request}))
             )
         if self.running:
@@ -109,6 +112,7 @@ class JobService:
             unit=str(progress.get("unit") or ""),
             eta=progress.get("eta"),
             rate=progress.get("tokens_per_second"),
+            waits=waits_for(self.store, job),
         )
 
     def _progress(self, job_id: int) -> dict[str, Any]:

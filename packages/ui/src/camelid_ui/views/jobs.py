@@ -14,7 +14,7 @@ from .numbers import count, duration
 def word(view: JobView, say: Translator) -> str:
     """The state in words."""
     if view.running and view.job.request:
-        return say(f"state.{view.job.request}ing")
+        return say(f"requested.{view.job.request}")
     return say(f"state.{view.job.state}")
 
 

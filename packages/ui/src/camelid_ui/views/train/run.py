@@ -26,7 +26,7 @@ def progress(run: RunDetails, say: Translator) -> str:
     if run.view.total:
         shown = bar(run.view, say, _live_facts(run, say))
     else:
-        shown = note(say(f"train.waiting.{job.state}") if run.view.running else "")
+        shown = note((run.view.waits or say(f"train.waiting.{job.state}")) if run.view.running else "")
     if report.of("launch").get("processes", 1) > 1:
         shown += note(say("story.launch", **_numbers(report.of("launch"), "processes", "nodes", "global_batch")))
     if job.error:
