@@ -92,7 +92,7 @@ class WeightFiles:
         tensor = torch.empty(self.shape(name), dtype=self.torch_dtype(name))
         with self._files[name].open("rb") as file:
             file.seek(8 + struct.unpack("<Q", file.read(8))[0] + begin)
-            if end > begin and file.readinto(tensor.reshape(-1).view(torch.uint8).numpy()) != end - begin:
+            if end > begin and file.readinto(tensor.reshape(-1).view(torch.uint8).numpy().data) != end - begin:
                 raise ModelError(f"{str(self._files[name])!r} ends within {name!r}. Copy it again, whole.")
         return tensor
 
