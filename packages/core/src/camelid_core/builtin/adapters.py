@@ -70,14 +70,6 @@ PHI_3 = ModelAdapter(
     lora_targets=("qkv_proj",),
 )
 
-CHATGLM = ModelAdapter(
-    name="chatglm",
-    help="ChatGLM 1 to 3 (converted to run without code of their own).",
-    model_types=("chatglm",),
-    template="chatglm",
-    lora_targets=("query_key_value",),
-)
-
 GLM_4 = ModelAdapter(
     name="glm-4",
     help="GLM-4.",
@@ -121,7 +113,6 @@ ADAPTERS = (
     QWEN,
     QWEN_3,
     PHI_3,
-    CHATGLM,
     GLM_4,
     MOSS,
     INTERNLM,

@@ -51,7 +51,7 @@ def is_packing_exact(model: Any) -> bool:
         alone = torch.cat([model(input_ids=row, use_cache=False).logits for row in rows], dim=1).float()
         whole = torch.cat(rows, dim=1)
         packed = model(input_ids=whole, position_ids=positions, use_cache=False).logits.float()
-    except TypeError:  # takes no positions
+    except (TypeError, ValueError):  # takes no positions, or no row that does not begin with a prompt
         return False
     finally:
         model.train(was_training)
