@@ -33,7 +33,8 @@ class PullableModel:
 @dataclass(frozen=True, slots=True)
 class ModelAdapter:
     """One family. `model_types` are values of `model_type` in a model's `config.json`;
-    `template` is for models without a chat template of their own; empty `lora_targets` are inferred.
+    `template` is for models without a chat template of their own; empty `lora_targets` are inferred. `registration` is
+    `module:function` of what registers the family's own classes with Transformers' Auto classes; it may run repeatedly.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ModelAdapter:
     lora_targets: tuple[str, ...] = ()
     pad_token: str = ""
     model_options: Mapping[str, Any] = field(default_factory=dict)
+    registration: str = ""
     pullable: tuple[PullableModel, ...] = ()
 
 

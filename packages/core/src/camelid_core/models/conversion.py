@@ -21,7 +21,9 @@ from camelid_core.licences import stated_licence
 from camelid_core.plugins import Host
 from camelid_core.template_contract import make_contract
 
+from .adapters import adapter_for
 from .checkpoint_converters import CheckpointConverter, ConversionProgress, Converted, converter_for
+from .loading import register_classes
 from .resolved_model import read_object
 from .revisions import hub_commit
 from .stray_files import refuse_stray_files
@@ -70,6 +72,7 @@ def convert_checkpoint(
             report(note)
         _copy_texts(source, staged)
         _write_generation_config(source, staged)
+        register_classes(adapter_for(converter.target, host.adapters))
         _check_result(staged)
         entry = BaseModelEntry(
             id=base_id or source.name,

@@ -1,4 +1,4 @@
-"""SentencePiece models (`tokenizer.model`): their pieces, scores and settings, read without SentencePiece's own library.
+"""SentencePiece models (`tokenizer.model`): pieces, scores and settings, read without SentencePiece's own library.
 
 A file is one protocol buffer message, of which a few fields are needed. Knows bytes. Knows nothing of tokenizers.
 Formats: protobuf.dev/programming-guides/encoding; src/sentencepiece_model.proto in github.com/google/sentencepiece.
