@@ -12,11 +12,12 @@ from typing import Any
 from camelid_core.errors import ModelError
 from camelid_core.json_files import object_in
 from camelid_core.models.checkpoint_converters import ConversionProgress, Converted
+from camelid_core.models.llama_target import positive_number
 from camelid_core.models.original_weights import OriginalWeights
 from camelid_core.models.tensor_rules import TensorRule, convert_weights, renamed
 
 from .ice_tokenizer import GMASK, MASK, SOP, ice_model, save_ice_tokenizer, token_id
-from .settings import positive, refuse_variants
+from .variants import refuse_variants
 
 _HEAD, _TABLE = "lm_head.weight", "transformer.word_embeddings.weight"
 _FREQUENCIES = r"transformer\.layers\.\d+\.attention\.rotary_emb\.inv_freq"
@@ -60,17 +61,17 @@ def _config(original: Mapping[str, Any], tokens: Mapping[str, int], pieces: int)
                 f"{key} is {original[key]!r} in config.json, where {text!r} has id {tokens[text]} in the tokenizer. "
                 "config.json, tokenizer_config.json and ice_text.model are of different versions; copy all again."
             )
-    size = positive(original, "vocab_size")
-    others = {key: positive(original, key) for key in ("eos_token_id", "pad_token_id")}
+    size = positive_number(original, "vocab_size")
+    others = {key: positive_number(original, key) for key in ("eos_token_id", "pad_token_id")}
     if max(pieces, *others.values()) > size:
         raise ModelError(f"vocab_size is {size:,} in config.json, where the tokenizer has {pieces:,} tokens.")
     return ChatGlmConfig(
         vocab_size=size,
-        hidden_size=positive(original, "hidden_size"),
-        intermediate_size=positive(original, "inner_hidden_size"),
-        num_hidden_layers=positive(original, "num_layers"),
-        num_attention_heads=positive(original, "num_attention_heads"),
-        max_position_embeddings=positive(original, "max_sequence_length"),
+        hidden_size=positive_number(original, "hidden_size"),
+        intermediate_size=positive_number(original, "inner_hidden_size"),
+        num_hidden_layers=positive_number(original, "num_layers"),
+        num_attention_heads=positive_number(original, "num_attention_heads"),
+        max_position_embeddings=positive_number(original, "max_sequence_length"),
         layer_norm_eps=float(original.get("layernorm_epsilon", 1e-5)),
         **{key: tokens[text] for key, text in named.items()},
         **others,

@@ -1,4 +1,4 @@
-"""Reading the originals' `config.json`: numbers that must be there, and variants that are not converted."""
+"""Variants of the original checkpoints that are not converted. Knows their `config.json`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from camelid_core.errors import ModelError
-
-
-def positive(config: Mapping[str, Any], key: str) -> int:
-    """Raises ModelError: no positive whole number there."""
-    value = config.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ModelError(f"config.json has {key}={value!r}, where a positive whole number is needed. Copy it again.")
-    return value
 
 
 def refuse_variants(config: Mapping[str, Any]) -> None:
