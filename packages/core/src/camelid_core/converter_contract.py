@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,13 +107,9 @@ def assert_converter_contract(source: Path, output: Path, host: Host, reference:
 def _assert_refused_with_command(source: Path, config: Mapping[str, Any], host: Host) -> None:
     converter = converter_for(config, host.converters)
     assert converter is not None, "no converter recognises the original"
-    try:
-        refuse_unconverted(config, source, host.converters)
-    except ModelError as error:
-        assert repr(converter.name) in str(error), error
-        assert f"camelid models convert {source} --out " in str(error), error
-    else:
-        raise AssertionError("the original is not refused")
+    said = _refusal(lambda: refuse_unconverted(config, source, host.converters))
+    assert repr(converter.name) in said, said
+    assert f"camelid models convert {source} --out " in said, said
 
 
 def _assert_standard(converted: Path, host: Host) -> None:
@@ -144,10 +141,15 @@ def _assert_faults_are_named(source: Path, scratch: Path, tensors: Mapping[str, 
         write = write_original(scratch.with_name(f"{scratch.name}-weights-{number}"), {}, damaged)
         shutil.copyfile(write / "model.safetensors", original / "model.safetensors")
         output = scratch.with_name(f"{scratch.name}-out")
-        try:
-            convert(original, output, host)
-        except ModelError as error:
-            assert f"'{said}" in str(error), error
-        else:
-            raise AssertionError(f"damage of {name!r} goes unnoticed")
+        sentence = _refusal(partial(convert, original, output, host))
+        assert f"'{said}" in sentence, sentence
         assert not list(output.parent.glob(f"*{output.name}*")), "a failed conversion left something"
+
+
+def _refusal(action: Callable[[], object]) -> str:
+    """The sentence of the ModelError that `action` raises."""
+    try:
+        action()
+    except ModelError as error:
+        return str(error)
+    raise AssertionError("it is not refused")
