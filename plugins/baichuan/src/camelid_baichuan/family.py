@@ -31,11 +31,12 @@ BAICHUAN = ModelAdapter(
     name="baichuan",
     help="Baichuan 1 and 2; the 7B models become LLaMA's when they are converted.",
     model_types=(MODEL_TYPE,),
-    template="baichuan-2",
+    template="alpaca",  # of base models: what chat models were trained with, their conversion records
     lora_targets=("q_proj", "k_proj", "v_proj"),
     pad_token="<unk>",  # noqa: S106 – a token of text
     registration="camelid_baichuan.registration:register",
     pullable=PULLABLE,
+    converters=("baichuan-7b", "baichuan2-7b", "baichuan-13b", "baichuan2-13b"),
 )
 
 CONVERTERS = (

@@ -43,8 +43,8 @@ class LlamaSizes:
         head = positive_number(config, "head_dim") if config.get("head_dim") else hidden // heads
         if (not config.get("head_dim") and hidden % heads) or heads % kv_heads:
             raise ModelError(
-                f"config.json has hidden_size {hidden}, num_attention_heads {heads} and num_key_value_heads {kv_heads}, "
-                "which do not divide. Copy it again."
+                f"config.json has hidden_size {hidden}, num_attention_heads {heads} and num_key_value_heads "
+                f"{kv_heads}, which do not divide. Copy it again."
             )
         return cls(vocabulary, hidden, intermediate, layers, heads, kv_heads, head)
 

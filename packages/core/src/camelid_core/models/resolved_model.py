@@ -184,7 +184,7 @@ def _from_directory(name: str, path: Path, host: Host) -> ResolvedModel:
             raise ModelError(f"{name!r} holds several models: {', '.join(several)}. Name one: {name}/{several[-1]}.")
         raise ModelError(f"{str(path)!r} is neither a model (config.json) nor an adapter ({_ADAPTER_CONFIG}).")
     config = read_config(path, host.converters)
-    adapter = adapter_for(str(config.get("model_type", "")), host.adapters)
+    adapter = adapter_for(str(config.get("model_type", "")), host.adapters, _made_by_converter(manifest))
     known = pullable_models(host.adapters).values()
     here = path.name if path.parent == models_dir().resolve() else ""  # the same model by its path
     pullable = next(
@@ -203,6 +203,12 @@ def _from_directory(name: str, path: Path, host: Host) -> ResolvedModel:
         manifest=manifest,
         template_reason=reason,
     )
+
+
+def _made_by_converter(manifest: Manifest | None) -> str:
+    """The converter that made a model; empty for any other."""
+    made = manifest.parameters.get("conversion") if manifest else None
+    return str(made.get("converter", "")) if isinstance(made, dict) else ""
 
 
 def _says_diff(path: Path) -> bool:

@@ -1,0 +1,155 @@
+"""Contract tests for checkpoint converters: exact, whole or refused, and atomic. For plugin authors.
+
+    def test_it(tmp_path):
+        source = write_original(tmp_path / "original", config, random_tensors(shapes), files)
+        converted = assert_converter_contract(source, tmp_path / "out", load_host(), reference, ids)
+
+Knows checkpoints on disk and how one is damaged. Knows no format: `reference` is the original architecture's formula,
+written down independently of Transformers. Not imported by the product.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from .artefacts import verify_directory
+from .errors import ModelError
+from .models.checkpoint_converters import converter_for, refuse_unconverted
+from .models.conversion import convert_checkpoint
+from .models.loading import load_base, load_tokenizer
+from .models.resolved_model import resolve_model
+from .models.weight_files import WeightFiles
+from .plugins import Host
+
+TOLERANCE = 1e-5
+Reference = Callable[[Mapping[str, Any], Mapping[str, Any], Any], Any]
+"""Original tensors by name, configuration and token ids of shape (rows, length) → logits of (rows, length, words)."""
+
+
+def random_tensors(shapes: Mapping[str, Sequence[int]], seed: int = 0) -> dict[str, Any]:
+    """Numbers of the size of trained weights, norms and biases among them, in float32."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.randn(*shape, generator=generator) * 0.08 + (1.0 if len(shape) == 1 and "norm" in name else 0.0)
+        for name, shape in shapes.items()
+    }
+
+
+def write_original(
+    directory: Path, config: Mapping[str, Any], tensors: Mapping[str, Any], files: Mapping[str, Path] | None = None
+) -> Path:
+    """A checkpoint as its authors publish it, with `auto_map`; `files` are copied by name."""
+    from safetensors.torch import save_file
+
+    directory.mkdir(parents=True)
+    automatic = {"auto_map": {"AutoModelForCausalLM": "modeling.Model"}}
+    (directory / "config.json").write_text(json.dumps({**automatic, **config}), encoding="utf-8")
+    save_file({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, directory / "model.safetensors")
+    for name, path in (files or {}).items():
+        shutil.copyfile(path, directory / name)
+    return directory
+
+
+def as_torch_shards(source: Path, target: Path, tensors: Mapping[str, Any]) -> Path:
+    """The same checkpoint in two files of PyTorch's, with their index."""
+    import torch
+
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.safetensors"))
+    names = list(tensors)
+    parts = {f"pytorch_model-0000{number}-of-00002.bin": names[number - 1 :: 2] for number in (1, 2)}
+    for file, held in parts.items():
+        torch.save({name: tensors[name] for name in held}, target / file)
+    places = {name: file for file, held in parts.items() for name in held}
+    (target / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": places}), encoding="utf-8")
+    return target
+
+
+def convert(source: Path, output: Path, host: Host, **options: Any) -> tuple[Path, list[str]]:
+    """The converted directory, and what was said meanwhile."""
+    said: list[str] = []
+    convert_checkpoint(source, output, host, said.append, lambda *_: None, **options)
+    return output, said
+
+
+def logits(directory: Path, host: Host, ids: Any) -> Any:
+    """What Camelid's loading of a directory computes."""
+    import torch
+
+    model = load_base(resolve_model(str(directory), host), "float32").eval()
+    with torch.no_grad():
+        return model(input_ids=ids).logits
+
+
+def assert_converter_contract(source: Path, output: Path, host: Host, reference: Reference, ids: Any) -> Path:
+    """Assert all of it for the original in `source` (one safetensors file); returns the converted directory."""
+    from safetensors.torch import load_file
+
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    tensors = load_file(source / "model.safetensors")
+    _assert_refused_with_command(source, config, host)
+    converted, _ = convert(source, output, host)
+    _assert_standard(converted, host)
+    difference = float((logits(converted, host, ids) - reference(tensors, config, ids)).abs().max())
+    assert difference <= TOLERANCE, f"logits differ by {difference:.2g} from the original architecture's"
+    sharded = as_torch_shards(source, output.with_name(f"{output.name}-torch"), tensors)
+    _assert_same_weights(converted, convert(sharded, output.with_name(f"{output.name}-from-torch"), host)[0])
+    _assert_faults_are_named(source, output.with_name(f"{output.name}-damaged"), tensors, host)
+    return converted
+
+
+def _assert_refused_with_command(source: Path, config: Mapping[str, Any], host: Host) -> None:
+    converter = converter_for(config, host.converters)
+    assert converter is not None, "no converter recognises the original"
+    said = _refusal(lambda: refuse_unconverted(config, source, host.converters))
+    assert repr(converter.name) in said, said
+    assert f"camelid models convert {source} --out " in said, said
+
+
+def _assert_standard(converted: Path, host: Host) -> None:
+    """A whole artefact that needs no code of its own and is not taken for an original."""
+    verify_directory(converted)
+    resolved = resolve_model(str(converted), host)
+    assert converter_for(resolved.config, host.converters) is None
+    assert load_tokenizer(resolved).is_fast
+
+
+def _assert_same_weights(one: Path, other: Path) -> None:
+    left, right = WeightFiles(one), WeightFiles(other)
+    assert left.names == right.names
+    for name in left.names:
+        assert left.tensor(name).equal(right.tensor(name)), f"{name} differs between the formats of the original"
+
+
+def _assert_faults_are_named(source: Path, scratch: Path, tensors: Mapping[str, Any], host: Host) -> None:
+    """Each kind of damage is a sentence with the tensor's name, and leaves nothing."""
+    name = sorted(name for name, tensor in tensors.items() if tensor.ndim == 2)[-1]
+    damages = {
+        name: {key: tensor for key, tensor in tensors.items() if key != name},
+        f"{name}.again": {**tensors, f"{name}.again": tensors[name]},
+        f"{name}' has the shape": {**tensors, name: tensors[name][:, 1:]},
+    }
+    for number, (said, damaged) in enumerate(damages.items()):
+        original = scratch.with_name(f"{scratch.name}-{number}")
+        shutil.copytree(source, original, ignore=shutil.ignore_patterns("*.safetensors"))
+        write = write_original(scratch.with_name(f"{scratch.name}-weights-{number}"), {}, damaged)
+        shutil.copyfile(write / "model.safetensors", original / "model.safetensors")
+        output = scratch.with_name(f"{scratch.name}-out")
+        sentence = _refusal(partial(convert, original, output, host))
+        assert f"'{said}" in sentence, sentence
+        assert not list(output.parent.glob(f"*{output.name}*")), "a failed conversion left something"
+
+
+def _refusal(action: Callable[[], object]) -> str:
+    """The sentence of the ModelError that `action` raises."""
+    try:
+        action()
+    except ModelError as error:
+        return str(error)
+    raise AssertionError("it is not refused")
