@@ -90,3 +90,36 @@ def original_weights(directory: Path) -> dict[str, torch.Tensor]:
         for path in sorted(directory.glob("pytorch_model-*.bin"))
         for name, tensor in torch.load(path, weights_only=True).items()
     }
+
+
+def make_glm(directory: Path, roles: bool = True, layers: int = 2, seed: int = 0, **changes: object) -> Path:
+    """ChatGLM3-6B, or without `roles` ChatGLM2-6B: two heads for keys and values, biases for them and queries alone."""
+    directory.mkdir(parents=True)
+    shutil.copy(DATA / "chatglm3.model", directory / "tokenizer.model")
+    size = len(read_sentencepiece(DATA / "chatglm3.model").pieces) + 12
+    config = {
+        "add_bias_linear": False, "add_qkv_bias": True, "apply_query_key_layer_scaling": True,
+        "apply_residual_connection_post_layernorm": False, "attention_dropout": 0.0, "attention_softmax_in_fp32": True,
+        "auto_map": {"AutoModel": "modeling_chatglm.ChatGLMForConditionalGeneration"}, "bias_dropout_fusion": True,
+        "eos_token_id": 2, "ffn_hidden_size": INNER, "fp32_residual_connection": False, "hidden_dropout": 0.0,
+        "hidden_size": WIDE, "kv_channels": WIDE // HEADS, "layernorm_epsilon": 1e-05, "model_type": "chatglm",
+        "multi_query_attention": True, "multi_query_group_num": 2, "num_attention_heads": HEADS, "num_layers": layers,
+        "original_rope": True, "pad_token_id": 0, "padded_vocab_size": size, "post_layer_norm": True, "rmsnorm": True,
+        "seq_length": 512, "use_cache": True, "torch_dtype": "float32", "tie_word_embeddings": False, **changes,
+    }  # fmt: skip
+    (directory / "config.json").write_text(json.dumps(config))
+    (directory / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "ChatGLMTokenizer"}))
+    known = 'role_special_tokens = ["<|system|>", "<|user|>"]' if roles else ""
+    (directory / "tokenization_chatglm.py").write_text(f"raise SystemExit('code of a model was run')\n{known}\n")
+    rows = WIDE + 2 * 2 * WIDE // HEADS
+    shapes = {"transformer.embedding.word_embeddings.weight": (size, WIDE), "transformer.rotary_pos_emb.inv_freq": (2,)}
+    for number in range(layers):
+        layer = f"transformer.encoder.layers.{number}"
+        shapes |= {
+            f"{layer}.input_layernorm.weight": (WIDE,), **dense(f"{layer}.self_attention.query_key_value", rows, WIDE),
+            f"{layer}.self_attention.dense.weight": (WIDE, WIDE), f"{layer}.post_attention_layernorm.weight": (WIDE,),
+            f"{layer}.mlp.dense_h_to_4h.weight": (2 * INNER, WIDE), f"{layer}.mlp.dense_4h_to_h.weight": (WIDE, INNER),
+        }  # fmt: skip
+    shapes |= {"transformer.encoder.final_layernorm.weight": (WIDE,), "transformer.output_layer.weight": (size, WIDE)}
+    save(directory, random_weights(shapes, seed))
+    return directory
