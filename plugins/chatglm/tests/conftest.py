@@ -6,6 +6,7 @@ import pytest
 from camelid_core.models.conversion import convert_checkpoint
 from camelid_core.plugins import load_host
 from camelid_core.testing import isolated_home
+
 from .originals import make_chatglm
 
 

@@ -38,7 +38,9 @@ def make_chatglm(directory: Path, layers: int = 2, kind: str = "unigram", tied: 
     }  # fmt: skip
     (directory / "config.json").write_text(json.dumps(config))
     (directory / "tokenizer_config.json").write_text(
-        json.dumps({"name_or_path": "THUDM/chatglm-6b", "num_image_tokens": IMAGES, "tokenizer_class": "ChatGLMTokenizer"})
+        json.dumps(
+            {"name_or_path": "THUDM/chatglm-6b", "num_image_tokens": IMAGES, "tokenizer_class": "ChatGLMTokenizer"}
+        )
     )
     (directory / "modeling_chatglm.py").write_text("raise SystemExit('code of a model was run')\n")
     shapes = {"transformer.word_embeddings.weight": (size, WIDE)}

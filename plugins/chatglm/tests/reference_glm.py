@@ -33,7 +33,9 @@ def logits_of(weights, ids, config):
     heads, groups, size = (config[key] for key in ("num_attention_heads", "multi_query_group_num", "kv_channels"))
     eps, ratio = config["layernorm_epsilon"], config.get("rope_ratio", 1)
     divides = config.get("divides_places", False)
-    base, positions = (10000, torch.arange(len(ids)) / ratio) if divides else (10000 * ratio, torch.arange(len(ids)).float())
+    base, positions = (
+        (10000, torch.arange(len(ids)) / ratio) if divides else (10000 * ratio, torch.arange(len(ids)).float())
+    )
     x = weights["transformer.embedding.word_embeddings.weight"][ids]
     for number in range(config["num_layers"]):
         name = f"transformer.encoder.layers.{number}"

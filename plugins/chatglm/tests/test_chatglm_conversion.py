@@ -9,6 +9,7 @@ import torch
 from camelid_core.models.loading import load_base
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
+
 from .originals import HEADS, ice_ids, make_chatglm, original_weights
 from .reference_chatglm import logits_of
 

@@ -1,4 +1,4 @@
-"""ChatGLM-6B through Camelid: trained, merged, chatted with and asked in batches; every logit by the original formulas."""
+"""ChatGLM-6B through Camelid: trained, merged, asked alone and in batches; every logit by the original formulas."""
 
 from __future__ import annotations
 

@@ -17,7 +17,12 @@ from .originals import DATA, IMAGES, ice_ids, make_chatglm
 
 GOLDEN = json.loads((DATA / "golden.json").read_text(encoding="utf-8"))
 ALONE = (Message("user", "你好，世界！"), Message("assistant", "The answer is 5."))
-TURNS = (Message("user", "你好"), Message("assistant", "Hello world"), Message("user", "几号？"), Message("assistant", "5."))
+TURNS = (
+    Message("user", "你好"),
+    Message("assistant", "Hello world"),
+    Message("user", "几号？"),
+    Message("assistant", "5."),
+)
 
 
 @pytest.fixture(scope="module", params=["unigram", "bpe"])

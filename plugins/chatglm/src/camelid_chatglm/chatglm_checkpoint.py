@@ -36,14 +36,14 @@ def convert(source: Path, output: Path, progress: ConversionProgress) -> Convert
     weights, model = OriginalWeights(source), ice_model(source)
     config = _config(original, {name: token_id(model, name) for name in (MASK, GMASK, SOP)}, len(model.pieces))
     config.tie_word_embeddings = _is_tied(weights)
-    dtypes = sorted({str(weights.dtype(name)).removeprefix("torch.") for name in weights.names if "inv_freq" not in name})
-    config.dtype = dtypes[0] if len(dtypes) == 1 else "float32"
     convert_weights(weights, _rules(config), output, progress, ignored=_ignored(config))
+    config.dtype = weights.dtype(_TABLE)
     config.architectures = ["ChatGlmForCausalLM"]
     config.save_pretrained(output)
     tokens = {"eos_token": config.eos_token_id, "pad_token": config.pad_token_id}
     save_ice_tokenizer(model, output, tokens, config.max_position_embeddings)
-    return Converted(template="chatglm")
+    note = "Its files hold no output layer: the table of embeddings is one, as in the original."
+    return Converted(template="chatglm", notes=() if _HEAD in weights else (note,))
 
 
 def _config(original: Mapping[str, Any], tokens: Mapping[str, int], pieces: int) -> Any:
@@ -94,7 +94,7 @@ def _ignored(config: Any) -> str:
 
 def _rules(config: Any) -> list[TensorRule]:
     wide, inner = config.hidden_size, config.intermediate_size
-    norm = {"weight": (wide,), "bias": (wide,)}
+    norm: dict[str, tuple[int, ...]] = {"weight": (wide,), "bias": (wide,)}
     parts = {
         "input_layernorm": norm,
         "attention.query_key_value": {"weight": (3 * wide, wide), "bias": (3 * wide,)},
@@ -103,7 +103,7 @@ def _rules(config: Any) -> list[TensorRule]:
         "mlp.dense_h_to_4h": {"weight": (inner, wide), "bias": (inner,)},
         "mlp.dense_4h_to_h": {"weight": (wide, inner), "bias": (wide,)},
     }
-    shapes = {_TABLE: (config.vocab_size, wide)}
+    shapes: dict[str, tuple[int, ...]] = {_TABLE: (config.vocab_size, wide)}
     for number in range(config.num_hidden_layers):
         for part, tensors in parts.items():
             shapes |= {f"transformer.layers.{number}.{part}.{kind}": shape for kind, shape in tensors.items()}

@@ -15,7 +15,7 @@ class ChatGlmConfig(PreTrainedConfig):
     """
 
     model_type = "chatglm_6b"
-    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012 – as the base class declares it
+    keys_to_ignore_at_inference = ["past_key_values"]
     prefix_attention = True
     """No token of a prompt can be computed before the whole prompt is known."""
 
@@ -29,8 +29,12 @@ class ChatGlmConfig(PreTrainedConfig):
     initializer_range: float = 0.02
     use_cache: bool = True
     tie_word_embeddings: bool = True
-    bos_token_id: int | None = 130004
+    bos_token_id: int = 130004
     eos_token_id: int | list[int] | None = 130005
-    pad_token_id: int | None = 3
-    mask_token_id: int | None = 130000
-    gmask_token_id: int | None = 130001
+    pad_token_id: int = 3
+    mask_token_id: int = 130000
+    gmask_token_id: int = 130001
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_size // self.num_attention_heads

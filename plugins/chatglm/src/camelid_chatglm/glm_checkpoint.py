@@ -21,6 +21,7 @@ from camelid_core.models.tensor_rules import TensorRule, convert_weights, rename
 from .glm_tokenizer import has_roles, save_glm_tokenizer
 from .variants import refuse_variants
 
+_TABLE = "transformer.embedding.word_embeddings.weight"
 _FREQUENCIES = r"transformer\.rotary_pos_emb\.inv_freq"
 _FIXED = {
     "multi_query_attention": True,
@@ -47,11 +48,9 @@ def convert(source: Path, output: Path, progress: ConversionProgress) -> Convert
             raise ModelError(f"{key} is {original[key]!r} in config.json, which GLM of Transformers cannot be.")
     roles = has_roles(source)
     config, weights = _config(original, roles), OriginalWeights(source)
-    dtypes = {str(weights.dtype(name)).removeprefix("torch.") for name in weights.names if "inv_freq" not in name}
-    config.dtype = dtypes.pop() if len(dtypes) == 1 else "float32"
     convert_weights(weights, _rules(config), output, progress, ignored=_FREQUENCIES)
-    stops = save_glm_tokenizer(source, output, roles, config.vocab_size, config.max_position_embeddings)
-    config.eos_token_id = stops
+    config.eos_token_id = save_glm_tokenizer(source, output, roles, config.vocab_size, config.max_position_embeddings)
+    config.dtype = weights.dtype(_TABLE)
     config.architectures = ["GlmForCausalLM"]
     config.save_pretrained(output)
     version, reason = ("3", "knows") if roles else ("2", "does not know")
@@ -91,7 +90,7 @@ def _rope(ratio: float, roles: bool) -> dict[str, Any]:
 def _rules(config: Any) -> list[TensorRule]:
     wide, inner = config.hidden_size, config.intermediate_size
     rules = [
-        renamed("transformer.embedding.word_embeddings.weight", "model.embed_tokens.weight", config.vocab_size, wide),
+        renamed(_TABLE, "model.embed_tokens.weight", config.vocab_size, wide),
         renamed("transformer.encoder.final_layernorm.weight", "model.norm.weight", wide),
         renamed("transformer.output_layer.weight", "lm_head.weight", config.vocab_size, wide),
     ]

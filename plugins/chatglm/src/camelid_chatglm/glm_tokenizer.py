@@ -23,7 +23,7 @@ _ASKED = ("tokenization_chatglm.py", "tokenizer_config.json")
 
 
 def has_roles(source: Path) -> bool:
-    """Whether the tokenizer has tokens for roles, as ChatGLM3's does: by the text of its files, none of which is run."""
+    """Whether the tokenizer has tokens for roles, as ChatGLM3's: by the text of its files, none of which is run."""
     files = (source / name for name in _ASKED)
     return any("<|user|>" in path.read_text("utf-8", "replace") for path in files if path.is_file())
 
@@ -69,8 +69,8 @@ def glm_tokenizer(source: Path, roles: bool) -> Any:
     for number, text in enumerate(texts, len(model.pieces)):
         if backend.token_to_id(text) != number:
             raise ModelError(f"{FILE} has a piece {text!r}, where ChatGLM's tokenizer adds it as token {number:,}.")
-    begin = [(text, backend.token_to_id(text)) for text in (GMASK, SOP)]
+    known = [(text, backend.token_to_id(text)) for text in (GMASK, SOP, "</s>")]
     backend.post_processor = processors.TemplateProcessing(
-        single=f"{GMASK} {SOP} $A", pair=f"{GMASK} {SOP} $A $B </s>", special_tokens=[*begin, ("</s>", backend.token_to_id("</s>"))]
+        single=f"{GMASK} {SOP} $A", pair=f"{GMASK} {SOP} $A $B </s>", special_tokens=known
     )
     return backend

@@ -2,9 +2,9 @@
 
 Knows those rules and the library `tokenizers`. Knows nothing of weights.
 
-Source: tokenization_chatglm.py of THUDM/chatglm-6b (`SPTokenizer._preprocess`, `build_inputs_with_special_tokens`): line
-breaks, tabs and runs of up to 80 spaces are written as pieces of their own before SentencePiece sees a text; ids begin
-behind those of image tokens; `[gMASK]` and `<sop>` follow a prompt.
+Source: `SPTokenizer._preprocess` and `build_inputs_with_special_tokens` in tokenization_chatglm.py of THUDM/chatglm-6b:
+line breaks, tabs and runs of up to 80 spaces are written as pieces of their own before SentencePiece sees a text; ids
+begin behind those of image tokens; `[gMASK]` and `<sop>` follow a prompt.
 """
 
 from __future__ import annotations

@@ -64,20 +64,17 @@ class ChatGlmAttention(nn.Module):
     def __init__(self, config: ChatGlmConfig, layer_idx: int) -> None:
         super().__init__()
         self.config, self.layer_idx = config, layer_idx
-        self.head_dim = config.hidden_size // config.num_attention_heads
         self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size)
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(
-        self, hidden: torch.Tensor, turn: Rotation, mask: Any, past_key_values: Cache | None
-    ) -> torch.Tensor:
+    def forward(self, hidden: torch.Tensor, turn: Rotation, mask: Any, past_key_values: Cache | None) -> torch.Tensor:
         mixed = self.query_key_value(hidden).unflatten(-1, (self.config.num_attention_heads, -1)).transpose(1, 2)
         query, key, value = mixed.chunk(3, dim=-1)
         query, key = rotate(query, turn), rotate(key, turn)
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, self.layer_idx)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
-        context, _ = attend(self, query, key, value, mask, dropout=0.0, scaling=self.head_dim**-0.5)
+        context, _ = attend(self, query, key, value, mask, dropout=0.0, scaling=self.config.head_dim**-0.5)
         return self.dense(context.flatten(-2))
 
 
@@ -123,11 +120,11 @@ class ChatGlmPreTrainedModel(PreTrainedModel):
     config_class = ChatGlmConfig
     base_model_prefix = "transformer"
     supports_gradient_checkpointing = True
-    _no_split_modules = ["ChatGlmBlock"]  # noqa: RUF012 – as the base class declares it
-    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+    _no_split_modules = ["ChatGlmBlock"]
+    _skip_keys_device_placement = ["past_key_values"]
     _supports_sdpa = True
     _supports_attention_backend = True
-    _can_record_outputs = {"hidden_states": ChatGlmBlock}  # noqa: RUF012
+    _can_record_outputs = {"hidden_states": ChatGlmBlock}
 
     @property
     def dummy_inputs(self) -> dict[str, torch.Tensor]:
@@ -147,10 +144,10 @@ class ChatGlmModel(ChatGlmPreTrainedModel):
         self.gradient_checkpointing = False
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         return self.word_embeddings
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         self.word_embeddings = value
 
     @merge_with_config_defaults
@@ -184,18 +181,17 @@ class ChatGlmModel(ChatGlmPreTrainedModel):
         mask = create_causal_mask(
             self.config, hidden, attention_mask, past_key_values, block_sequence_ids=layout.blocks
         )
-        turn = rotation(layout.positions, self.layers[0].attention.head_dim, hidden.dtype)
+        turn = rotation(layout.positions, self.config.head_dim, hidden.dtype)
         for layer in self.layers:
             hidden = layer(hidden, turn=turn, mask=mask, past_key_values=past_key_values)
-        return BaseModelOutputWithPast(
-            last_hidden_state=self.final_layernorm(hidden), past_key_values=past_key_values
-        )
+        return BaseModelOutputWithPast(last_hidden_state=self.final_layernorm(hidden), past_key_values=past_key_values)
 
     def _layout(self, input_ids: torch.Tensor, places: torch.Tensor, past: int) -> RowLayout:
         """With a KV cache, what comes without a prompt of its own continues answers (learned keys and values of a
         tuning method stand before a prompt)."""
-        begins = past == 0 or (input_ids.shape[1] > 1 and bool((input_ids == self.config.gmask_token_id).any()))
-        return row_layout(input_ids, places, self.config) if begins else answer_layout(places)
+        if past and (input_ids.shape[1] == 1 or not torch.any(input_ids == self.config.gmask_token_id)):
+            return answer_layout(places)
+        return row_layout(input_ids, places, self.config)
 
 
 def _places(input_ids: torch.Tensor, attention_mask: torch.Tensor | None, past: int) -> torch.Tensor:
@@ -206,7 +202,7 @@ def _places(input_ids: torch.Tensor, attention_mask: torch.Tensor | None, past: 
 
 
 class ChatGlmForCausalLM(ChatGlmPreTrainedModel, GenerationMixin):
-    _tied_weights_keys = {"lm_head.weight": "transformer.word_embeddings.weight"}  # noqa: RUF012
+    _tied_weights_keys = {"lm_head.weight": "transformer.word_embeddings.weight"}
 
     def __init__(self, config: ChatGlmConfig) -> None:
         super().__init__(config)
@@ -214,10 +210,10 @@ class ChatGlmForCausalLM(ChatGlmPreTrainedModel, GenerationMixin):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
-    def get_output_embeddings(self) -> nn.Module:
+    def get_output_embeddings(self) -> nn.Linear:
         return self.lm_head
 
-    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
         self.lm_head = new_embeddings
 
     @can_return_tuple
@@ -247,9 +243,7 @@ class ChatGlmForCausalLM(ChatGlmPreTrainedModel, GenerationMixin):
         logits = self.lm_head(output.last_hidden_state[:, kept])
         loss = None
         if labels is not None:
-            loss = self.loss_function(
-                logits, labels, self.config.vocab_size, num_items_in_batch=num_items_in_batch
-            )
+            loss = self.loss_function(logits, labels, self.config.vocab_size, num_items_in_batch=num_items_in_batch)
         return CausalLMOutputWithPast(
             loss=loss, logits=logits, past_key_values=output.past_key_values, hidden_states=output.hidden_states
         )

@@ -13,7 +13,7 @@ def refuse_variants(config: Mapping[str, Any]) -> None:
     if config.get("quantization_bit"):
         raise ModelError(
             f"quantization_bit is {config['quantization_bit']!r} in config.json: weights in the format of the "
-            "originals' own kernels. Convert the repository without -int4 or -int8 in its name, and quantise the result."
+            "originals' own kernels. Convert the repository without -int4 or -int8 in its name, then quantise that."
         )
     if config.get("pre_seq_len"):
         raise ModelError(

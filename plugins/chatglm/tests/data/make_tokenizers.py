@@ -26,7 +26,8 @@ TEXTS = [
 ]
 CASES = [
     *TEXTS, "", "\n", " ", "  ", "\n\nx", " x", " " * 81 + "x", " " * 200 + "\t", "a b  c   d    e", "x ", "x\n",
-    "<n>", "a<|blank_3|>b", "１２３ＡＢＣ", "🙂 naïve café ﬁ", "中文 and English 混排 3.14", "\t\tif a:\n\t\t\tb()", "\u3000全角",
+    "<n>", "a<|blank_3|>b", "１２３ＡＢＣ", "🙂 naïve café ﬁ", "中文 and English 混排 3.14",
+    "\t\tif a:\n\t\t\tb()", "\u3000全角",
 ]  # fmt: skip
 CONTROL = ["[MASK]", "[gMASK]", "[sMASK]", "<unused_0>", "<sop>", "<eop>", "<ENC>", "<dBLOCK>"]
 BLANKS = {" " * length: f"<|blank_{length}|>" for length in range(80, 1, -1)}
@@ -57,7 +58,9 @@ def main() -> None:
             normalization_rule_name="identity", remove_extra_whitespaces=False,
             user_defined_symbols=["<n>", "<|tab|>", *reversed(BLANKS.values()), *CONTROL],
         )  # fmt: skip
-        golden[f"ice_{kind}"] = [[text, [IMAGES + number for number in model.encode(as_symbols(text))]] for text in CASES]
+        golden[f"ice_{kind}"] = [
+            [text, [IMAGES + number for number in model.encode(as_symbols(text))]] for text in CASES
+        ]
     model = train(
         "chatglm3.model", [text for whole in TEXTS for text in whole.split("\n")], model_type="bpe", vocab_size=560,
         normalization_rule_name="identity", remove_extra_whitespaces=False,

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from camelid_core.errors import CamelidError, ModelError
 from camelid_core.records import Message, is_text
-from camelid_core.templates.segments import EOS, Segment, fill_special_tokens, without_loss
 from camelid_core.templates.prompt_end import PromptEndTemplate, with_prompt_end
+from camelid_core.templates.segments import EOS, Segment, fill_special_tokens, without_loss
 from camelid_core.templates.template import PromptTemplate, for_tokenizer, unfinished
 
 from .control_tokens import Piece, TokenManners, control_tokens
