@@ -50,7 +50,7 @@ def test_logits_are_those_of_the_original_formulas(model, weights, row, attentio
 @torch.no_grad()
 def test_prefix_attention_and_both_positions_matter(model, weights, monkeypatch):
     """What the tests above would not notice is no proof: causal attention, and one kind of position, are far off."""
-    import camelid_chatglm.modeling as modeling
+    import camelid_chatglm.model as modeling
 
     row, exact = ROWS["prompt and answer"], expected(weights, ROWS["prompt and answer"])
     layout = modeling.row_layout

@@ -8,7 +8,7 @@ def register() -> None:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
     from .configuration import ChatGlmConfig
-    from .modeling import ChatGlmForCausalLM
+    from .model import ChatGlmForCausalLM
 
     AutoConfig.register(ChatGlmConfig.model_type, ChatGlmConfig, exist_ok=True)
     AutoModelForCausalLM.register(ChatGlmConfig, ChatGlmForCausalLM, exist_ok=True)

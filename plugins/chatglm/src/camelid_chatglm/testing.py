@@ -14,7 +14,7 @@ def tiny_chatglm(directory: Path, seed: int = 0) -> Path:
     from camelid_core.testing import tiny_tokenizer
 
     from .configuration import ChatGlmConfig
-    from .modeling import ChatGlmForCausalLM
+    from .model import ChatGlmForCausalLM
 
     tokenizer = tiny_tokenizer(SPECIALS)
     tokenizer.init_kwargs[PROMPT_END] = "[gMASK]<sop>"
