@@ -43,9 +43,9 @@ def test_a_chat_model_is_tuned_merged_and_asked_in_chinese(home, tmp_path, origi
     host = load_host()
     model, said = convert(original(name, chat=True), tmp_path / "model", host)
     assert "the template is 'baichuan-2'" in " ".join(said)
-    rows = [{"instruction": f"你好，请问{number}加{number}等于多少？", "output": "等于好。"} for number in range(8)]
+    rows = [{"instruction": f"你好，请问{number}加{number}等于多少？", "output": "好"} for number in range(8)]
     run, merged = tuned_and_merged(
-        model, write_jsonl(tmp_path / "rows.jsonl", rows), attempt, "train.max_steps=40", "train.learning_rate=0.03"
+        model, write_jsonl(tmp_path / "rows.jsonl", rows), attempt, "train.max_steps=60", "train.learning_rate=0.03"
     )
     assert run.manifest["template"]["name"] == "baichuan-2"
     assert adapter_targets(resolve_model(str(run.output), host)) == ["k_proj", "q_proj", "v_proj"]
@@ -60,6 +60,6 @@ def test_a_chat_model_is_tuned_merged_and_asked_in_chinese(home, tmp_path, origi
             loaded.encoder.tokenizer.decode(loaded.prompt_ids([Message("user", "你好")]))
             == "<reserved_106>你好<reserved_107>"
         )
-        assert "".join(ChatSession(loaded).send("你好，请问1加1等于多少？")) == "等于好。"
+        assert "".join(ChatSession(loaded).send("你好，请问1加1等于多少？")) == "好"
     finally:
         loaded.engine.close()
