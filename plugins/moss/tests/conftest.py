@@ -10,7 +10,7 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported: tiny models gain nothing from more
 
-from camelid_core.converter_contract import random_tensors, write_original
+from camelid_core.converter_contract import random_tensors, sharpened, write_original
 from camelid_core.testing import isolated_home
 from camelid_train.testing import attempts
 
@@ -57,11 +57,13 @@ def attempt(home: Path):
 
 @pytest.fixture
 def original(tmp_path: Path):
-    """`original(**settings)`: the checkpoint's directory."""
+    """`original(sharp, **settings)`: the checkpoint's directory."""
 
-    def make(**settings) -> Path:
+    def make(sharp: bool = False, **settings) -> Path:
+        tensors = random_tensors(shapes())
+        tensors = sharpened(tensors, "transformer.ln_f.") if sharp else tensors
         files = {name: HERE / name for name in ("vocab.json", "merges.txt")}
-        path = write_original(tmp_path / "original", {**CONFIG, **settings}, random_tensors(shapes()), files)
+        path = write_original(tmp_path / "original", {**CONFIG, **settings}, tensors, files)
         (path / "added_tokens.json").write_text(json.dumps(ADDED))
         (path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<eom>", "unk_token": "<|endoftext|>"}))
         return path

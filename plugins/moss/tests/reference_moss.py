@@ -4,6 +4,7 @@ Source: github.com/OpenMOSS/MOSS.
 """
 
 import math
+from itertools import pairwise
 
 import regex
 import torch
@@ -65,7 +66,7 @@ def token_ids(text, vocabulary, merges):
     for piece in PIECES.findall(text):
         word = [letters[byte] for byte in piece.encode()]
         while len(word) > 1:
-            best = min(zip(word, word[1:], strict=False), key=lambda pair: ranks.get(pair, math.inf))
+            best = min(pairwise(word), key=lambda pair: ranks.get(pair, math.inf))
             if best not in ranks:
                 break
             merged, at = [], 0

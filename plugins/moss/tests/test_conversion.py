@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from camelid_core.converter_contract import assert_converter_contract, convert, logits
+from camelid_core.converter_contract import assert_converter_contract, assert_same_logits, convert, logits
 from camelid_core.errors import ModelError
 from camelid_core.models.loading import load_tokenizer
 from camelid_core.models.resolved_model import adapter_targets, resolve_model
@@ -23,6 +23,7 @@ from . import reference_moss
 from .conftest import ADDED, CONFIG, HERE, VOCABULARY
 
 IDS = torch.arange(3, 39).reshape(2, 18)
+STEPS = ("data.cutoff=1024", "train.max_steps=20", "train.learning_rate=0.02", "method.r=16")
 TEXTS = (
     "The quick brown fox jumps over 13 lazy dogs.", "请用中文介绍一下你自己，谢谢！", "1234567890 2026-11-29",
     "def add(a, b):\n    return a + b  # 3.14\n", "  two  spaces ", "emoji 🐫 and rare 龘", "\t\ttabs\n\nnewlines",
@@ -72,24 +73,22 @@ def test_a_damaged_tokenizer_is_a_sentence(home, tmp_path, original):
 
 def test_it_is_tuned_merged_and_asked_in_chinese(home, tmp_path, original, attempt):
     host = load_host()
-    model, said = convert(original(), tmp_path / "model", host)
+    model, said = convert(original(sharp=True), tmp_path / "model", host)
     assert "template 'moss'" in " ".join(said)
-    rows = [{"instruction": f"你好，请问{number}加{number}等于多少？", "output": "等于好。"} for number in range(8)]
+    rows = [{"instruction": f"你好，请问{number}加{number}等于多少？", "output": "好。"} for number in range(2)]
     data = write_jsonl(tmp_path / "rows.jsonl", rows)
-    run, merged = tuned_and_merged(
-        model, data, attempt, "data.cutoff=1024", "train.max_steps=40", "train.learning_rate=0.03"
-    )
+    run, merged = tuned_and_merged(model, data, attempt, *STEPS)
     assert run.manifest["template"]["name"] == "moss"
     assert adapter_targets(resolve_model(str(run.output), host)) == ["qkv_proj"]
     files = WeightFiles(merged)
     tensors = {name: files.tensor(name) for name in files.names}
-    assert (logits(merged, host, IDS) - reference_moss.logits(tensors, CONFIG, IDS)).abs().max() <= 1e-5
+    assert_same_logits(logits(merged, host, IDS), reference_moss.logits(tensors, CONFIG, IDS))
     assert not logits(merged, host, IDS).allclose(logits(model, host, IDS), atol=1e-4)
     loaded = load_model(str(merged), host, EngineConfig(dtype="float32"))
     try:
         prompt = loaded.encoder.tokenizer.decode(loaded.prompt_ids([Message("user", "你好")]))
         assert prompt.startswith("You are an AI assistant whose name is MOSS.\n")
         assert prompt.endswith("<|Human|>: 你好<eoh><|MOSS|>:")
-        assert "".join(ChatSession(loaded).send("你好，请问1加1等于多少？")) == "等于好。"
+        assert "".join(ChatSession(loaded).send("你好，请问1加1等于多少？")) == "好。"
     finally:
         loaded.engine.close()

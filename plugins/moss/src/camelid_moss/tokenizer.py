@@ -42,7 +42,7 @@ def write_tokenizer(source: Path, output: Path, longest: int) -> None:
         tokenizer_object=tokenizer,
         clean_up_tokenization_spaces=False,
         model_max_length=longest,
-        **{name: text for name, text in {**named, "pad_token": named["pad_token"] or named["bos_token"]}.items()},
+        **{**named, "pad_token": named["pad_token"] or named["bos_token"]},
     )
     fast.save_pretrained(output)
 
