@@ -23,7 +23,7 @@ from . import reference_moss
 from .conftest import ADDED, CONFIG, HERE, VOCABULARY
 
 IDS = torch.arange(3, 39).reshape(2, 18)
-STEPS = ("data.cutoff=1024", "train.max_steps=20", "train.learning_rate=0.02", "method.r=16")
+STEPS = ("data.cutoff=1024", "train.max_steps=40", "train.learning_rate=0.02", "method.r=16")
 TEXTS = (
     "The quick brown fox jumps over 13 lazy dogs.", "请用中文介绍一下你自己，谢谢！", "1234567890 2026-11-29",
     "def add(a, b):\n    return a + b  # 3.14\n", "  two  spaces ", "emoji 🐫 and rare 龘", "\t\ttabs\n\nnewlines",
