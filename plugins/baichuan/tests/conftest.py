@@ -10,7 +10,7 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported: tiny models gain nothing from more
 
-from camelid_core.converter_contract import random_tensors, write_original
+from camelid_core.converter_contract import random_tensors, sharpened, write_original
 from camelid_core.testing import isolated_home
 from camelid_train.testing import attempts
 
@@ -65,7 +65,9 @@ def original(tmp_path: Path):
     def make(name: str, chat: bool = False) -> Path:
         config = CONFIGS[name]
         files = {"tokenizer.model": HERE / "tokenizer.model"}
-        path = write_original(tmp_path / f"original-{name}", config, random_tensors(shapes(config)), files)
+        tensors = random_tensors(shapes(config))
+        tensors = sharpened(tensors, "model.norm.") if chat else tensors
+        path = write_original(tmp_path / f"original-{name}", config, tensors, files)
         (path / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": False, "add_eos_token": False}))
         (path / "LICENSE").write_text("Baichuan's terms")
         if chat:

@@ -50,13 +50,13 @@ def test_logits_are_those_of_the_original_formulas(model, weights, row, attentio
 @torch.no_grad()
 def test_prefix_attention_and_both_positions_matter(model, weights, monkeypatch):
     """What the tests above would not notice is no proof: causal attention, and one kind of position, are far off."""
-    import camelid_chatglm.model as modeling
+    from camelid_chatglm import model as module
 
     row, exact = ROWS["prompt and answer"], expected(weights, ROWS["prompt and answer"])
-    layout = modeling.row_layout
+    layout = module.row_layout
 
     def off(change):
-        monkeypatch.setattr(modeling, "row_layout", lambda *given: change(layout(*given)))
+        monkeypatch.setattr(module, "row_layout", lambda *given: change(layout(*given)))
         return float((model(torch.tensor([row])).logits[0] - exact).abs().max())
 
     assert off(lambda one: one._replace(blocks=torch.full_like(one.blocks, -1))) > 1e-2

@@ -10,7 +10,7 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported: tiny models gain nothing from more
 
-from camelid_core.converter_contract import random_tensors, write_original
+from camelid_core.converter_contract import random_tensors, sharpened, write_original
 from camelid_core.testing import isolated_home
 from camelid_train.testing import attempts
 
@@ -90,7 +90,9 @@ def original(tmp_path: Path):
     def make(name: str, end: int | None = None) -> Path:
         config = CONFIGS[name]
         path = tmp_path / f"original-{name.replace(' ', '-')}"
-        write_original(path, config, random_tensors(shapes(config)), {"tokenizer.model": HERE / "tokenizer.model"})
+        tensors = random_tensors(shapes(config))
+        tensors = sharpened(tensors, "model.norm.") if end else tensors
+        write_original(path, config, tensors, {"tokenizer.model": HERE / "tokenizer.model"})
         settings: dict = {"add_bos_token": True, "add_eos_token": False}
         if config["model_type"] != "internlm":
             settings["added_tokens_decoder"] = {

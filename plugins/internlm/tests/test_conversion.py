@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from camelid_core.converter_contract import assert_converter_contract, convert, logits
+from camelid_core.converter_contract import assert_converter_contract, assert_same_logits, convert, logits
 from camelid_core.errors import ModelError
 from camelid_core.models.resolved_model import adapter_targets, resolve_model
 from camelid_core.models.weight_files import WeightFiles
@@ -20,6 +20,7 @@ from . import reference_internlm
 from .conftest import CHAT_1, CHAT_2, CONFIGS
 
 IDS = torch.arange(3, 39).reshape(2, 18)
+STEPS = ("train.max_steps=40", "train.learning_rate=0.01", "method.r=16")
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -59,27 +60,28 @@ def in_original_layout(directory, config) -> dict:
     ("name", "end", "template", "prompt"),
     [
         ("internlm-7b", CHAT_1, "internlm", "<s><|User|>:你好<eoh>\n<|Bot|>:"),
-        ("internlm2", CHAT_2, "internlm-2", "<|im_start|>user\n你好<|im_end|>\n<|im_start|>assistant\n"),
+        ("internlm2", CHAT_2, "internlm-2", "<|im_start|> user\n你好<|im_end|> \n<|im_start|> assistant\n"),
     ],
 )
 def test_a_chat_model_is_tuned_merged_and_asked_in_chinese(
     home, tmp_path, original, attempt, name, end, template, prompt
 ):
+    """Generation 2 puts a space before the text behind a control token, as its tokenizer does."""
     host = load_host()
     model, said = convert(original(name, end), tmp_path / "model", host)
     assert f"the template is '{template}'" in " ".join(said)
-    rows = [{"instruction": f"你好，请问{number}加{number}等于多少？", "output": "等于好。"} for number in range(8)]
+    rows = [{"instruction": f"你好，请问{number}加{number}等于多少？", "output": "好。"} for number in range(8)]
     data = write_jsonl(tmp_path / "rows.jsonl", rows)
-    run, merged = tuned_and_merged(model, data, attempt, "train.max_steps=40", "train.learning_rate=0.03")
+    run, merged = tuned_and_merged(model, data, attempt, *STEPS)
     assert run.manifest["template"]["name"] == template
     assert adapter_targets(resolve_model(str(run.output), host)) == ["q_proj", "v_proj"]
     config = CONFIGS[name]
     expected = reference_internlm.logits(in_original_layout(merged, config), config, IDS)
-    assert (logits(merged, host, IDS) - expected).abs().max() <= 1e-5
+    assert_same_logits(logits(merged, host, IDS), expected)
     assert not logits(merged, host, IDS).allclose(logits(model, host, IDS), atol=1e-4)
     loaded = load_model(str(merged), host, EngineConfig(dtype="float32"))
     try:
         assert loaded.encoder.tokenizer.decode(loaded.prompt_ids([Message("user", "你好")])).endswith(prompt)
-        assert "".join(ChatSession(loaded).send("你好，请问1加1等于多少？")) == "等于好。"
+        assert "".join(ChatSession(loaded).send("你好，请问1加1等于多少？")) == "好。"
     finally:
         loaded.engine.close()

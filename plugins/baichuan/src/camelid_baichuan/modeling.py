@@ -67,6 +67,7 @@ class BaichuanAlibiModel(LlamaModel):
         """As LLaMA's; `attention_mask` of shape (rows, length) tells padding, as there."""
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
+        options.pop("row_lengths", None)  # attention row by row would leave the mask out, and ALiBi with it
         biased = self._biased_mask(inputs_embeds, attention_mask, position_ids, past_key_values)
         return super().forward(
             attention_mask=biased,
