@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from camelid_core.errors import ConfigError, ModelError
+from camelid_core.errors import ConfigError, DataError, ModelError
 from camelid_core.models.loading import load_base, load_tokenizer
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
@@ -165,6 +165,33 @@ def test_a_row_whose_prompt_does_not_fit_is_left_out(attempt, recipe, tmp_path):
     counted = run.events("data")[0]
     assert (counted["dropped"], counted["kept"]) == (1, len(ROWS) + 1)
     assert counted["truncated"] >= 1
+
+
+@pytest.mark.parametrize("method", ["prompt", "p-tuning"])
+def test_methods_with_virtual_tokens_as_embeddings_are_a_sentence(attempt, recipe, method):
+    with pytest.raises(ModelError, match="embeddings alone do not say where a prompt ends"):
+        train(recipe(f"method.type={method}", "train.max_steps=1"), attempt(job=6))
+
+
+def test_learned_keys_and_values_before_the_prompt_train(attempt, recipe):
+    run = attempt(job=7)
+    train(recipe("method.type=prefix", "train.max_steps=4", "train.learning_rate=0.1"), run)
+    assert run.losses[-1] < run.losses[0]
+
+
+def test_what_cannot_be_learnt_is_said(attempt, recipe, tmp_path):
+    """Earlier answers are in the prompt; a long text cannot be divided, and is left out where that is asked for."""
+    turns = [{"role": "user", "content": "你好"}, {"role": "assistant", "content": "你好，世界！"}] * 2
+    data = write_jsonl(tmp_path / "turns.jsonl", [{"messages": turns}] * 6)
+    run = attempt(job=8)
+    train(recipe(f'data.sources=["{data}"]', "train.max_steps=1"), run)
+    said = [event["text"] for event in run.events("log")]
+    assert any("of which the last alone is learnt" in note for note in said)
+    texts = write_jsonl(tmp_path / "texts.jsonl", [{"text": "Hello world. " * count} for count in (1, 2, 3, 4, 5, 90)])
+    overrides = (f'data.sources=["{texts}"]', "train.max_steps=1", "data.eval_rows=0", "data.cutoff=64")
+    with pytest.raises(DataError, match="texts for this model cannot be divided"):
+        train(recipe(*overrides), attempt(job=9))
+    train(recipe(*overrides, "data.too_long=skip"), attempt(job=10))
 
 
 def test_plain_peft_and_transformers_load_the_adapter_once_the_classes_are_registered(attempt, recipe, converted):

@@ -14,6 +14,7 @@ import math
 from typing import Any
 
 import torch
+from camelid_core.errors import ModelError
 from torch import nn
 from torch.nn.functional import gelu
 from transformers import Cache, DynamicCache, GenerationMixin, PreTrainedModel
@@ -165,13 +166,13 @@ class ChatGlmModel(ChatGlmPreTrainedModel):
         made of them here.
 
         Raises:
-            ValueError: no token ids, a row without a prompt, or a mask of pairs of tokens, which would overrule the
+            ModelError: no token ids, a row without a prompt, or a mask of pairs of tokens, which would overrule the
                 prompt's.
         """
         if input_ids is None:
-            raise ValueError("ChatGLM-6B needs input_ids: embeddings alone do not say where a prompt ends.")
+            raise ModelError("ChatGLM-6B needs input_ids: embeddings alone do not say where a prompt ends.")
         if attention_mask is not None and attention_mask.ndim != 2:
-            raise ValueError("ChatGLM-6B takes a mask of tokens (rows, tokens), and makes that of pairs itself.")
+            raise ModelError("ChatGLM-6B takes a mask of tokens (rows, tokens), and makes that of pairs itself.")
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
         past = 0 if past_key_values is None else past_key_values.get_seq_length()

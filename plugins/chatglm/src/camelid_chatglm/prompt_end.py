@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+from camelid_core.errors import ModelError
 
 CAUSAL = -1
 """Block of a token that attends only to what is before it."""
@@ -39,7 +40,7 @@ def row_layout(input_ids: torch.Tensor, places: torch.Tensor, config: Any) -> Ro
     alone, which takes part in a step without a label, has no prompt.
 
     Raises:
-        ValueError: a row has no `<sop>`, or no [gMASK] or [MASK] before it.
+        ModelError: a row has no `<sop>`, or no [gMASK] or [MASK] before it.
     """
     columns = torch.arange(input_ids.shape[1], device=input_ids.device)
     ends = input_ids == config.bos_token_id
@@ -70,7 +71,7 @@ def _check_rows(input_ids: torch.Tensor, ends: torch.Tensor, mask: torch.Tensor,
     padding = (input_ids == config.pad_token_id).all(1)
     if bool((((mask >= 0) & ends.any(1)) | padding).all()):
         return
-    raise ValueError(
+    raise ModelError(
         f"ChatGLM-6B reads a prompt in both directions up to its end, [gMASK] (token {config.gmask_token_id}) and "
         f"<sop> ({config.bos_token_id}). A row without them has no prompt, and would be computed as what it is not."
     )

@@ -73,16 +73,18 @@ class PromptEndTemplate:
         source = self.template.jinja()
         if self.end in source:
             return source
-        text = "".join(("{%- macro conversation(messages, add_generation_prompt) %}", _without_marks(source)))
+        closing = str(getattr(self.template, "closing", ""))  # what follows an answer, and is not trained
         return (
-            f"{text}{{%- endmacro %}}"
+            "{%- macro conversation(messages, add_generation_prompt) %}"
+            f"{_without_marks(source)}{{%- endmacro %}}"
             "{%- if add_generation_prompt or messages[-1]['role'] != 'assistant' %}"
             "{{- conversation(messages, add_generation_prompt) }}"
             f"{{%- if add_generation_prompt %}}{literal(self.end)}{{%- endif %}}"
             "{%- else %}{%- set prompt = conversation(messages[:-1], true) %}"
             f"{{{{- prompt }}}}{literal(self.end)}"
-            "{%- generation %}{{- conversation(messages, false)[prompt | length:] }}{%- endgeneration %}"
-            "{%- endif %}"
+            "{%- set answer = conversation(messages, false)[prompt | length:] %}"
+            f"{{%- generation %}}{{{{- answer[:answer | length - {len(closing)}] }}}}{{%- endgeneration %}}"
+            f"{literal(closing)}{{%- endif %}}"
         )
 
     def _with_end(self, messages: Sequence[Message], segments: Sequence[Segment]) -> list[Segment]:
