@@ -1,7 +1,7 @@
 """Baichuan's models as data: how the family is recognised and tuned, and which checkpoints are converted how.
 
 The 7B models have rotary positions, so what comes of them is LLaMA. The 13B models have ALiBi, for which Transformers
-has no LLaMA-like class: they are computed by `modeling`. Baichuan 2 is told by `z_loss_weight`,
+has no LLaMA-like class: they are computed by `alibi_model`. Baichuan 2 is told by `z_loss_weight`,
 rotary positions by `max_position_embeddings`. Source: the published `config.json` and `modeling_baichuan.py`.
 """
 
