@@ -17,7 +17,7 @@ MODEL_TYPE = "baichuan_alibi"
 """Of our own class for the 13B models: their repositories' name, `baichuan`, means both architectures."""
 _COMMUNITY = "baichuan-community-license"
 _ROTARY, _NORMALISED = "max_position_embeddings", "z_loss_weight"
-_CONVERT = "camelid_baichuan.checkpoint:convert"
+_CONVERT, _ADAPTERS = "camelid_baichuan.checkpoint:convert", "camelid_baichuan.checkpoint:adapter_rules"
 _ORIGINAL = ("baichuan",)
 
 PULLABLE = (
@@ -48,6 +48,7 @@ CONVERTERS = (
         lacks=(_NORMALISED,),
         target="llama",
         function=_CONVERT,
+        adapter_rules=_ADAPTERS,
     ),
     CheckpointConverter(
         name="baichuan2-7b",
@@ -56,6 +57,7 @@ CONVERTERS = (
         has=(_ROTARY, _NORMALISED),
         target="llama",
         function=_CONVERT,
+        adapter_rules=_ADAPTERS,
     ),
     CheckpointConverter(
         name="baichuan-13b",
@@ -64,6 +66,7 @@ CONVERTERS = (
         lacks=(_ROTARY, _NORMALISED),
         target=MODEL_TYPE,
         function=_CONVERT,
+        adapter_rules=_ADAPTERS,
     ),
     CheckpointConverter(
         name="baichuan2-13b",
@@ -73,6 +76,7 @@ CONVERTERS = (
         lacks=(_ROTARY,),
         target=MODEL_TYPE,
         function=_CONVERT,
+        adapter_rules=_ADAPTERS,
     ),
 )
 
