@@ -59,7 +59,7 @@ def in_original_layout(directory, config) -> dict:
 @pytest.mark.parametrize(
     ("name", "end", "template", "prompt"),
     [
-        ("internlm-7b", CHAT_1, "internlm", "<s><|User|>:你好<eoh>\n<|Bot|>:"),
+        ("internlm-7b", CHAT_1, "internlm", "<s> <|User|>:你好<eoh>\n<|Bot|>:"),
         ("internlm2", CHAT_2, "internlm-2", "<|im_start|> user\n你好<|im_end|> \n<|im_start|> assistant\n"),
     ],
 )

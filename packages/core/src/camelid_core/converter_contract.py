@@ -27,6 +27,7 @@ from .models.weight_files import WeightFiles
 from .plugins import Host
 
 TOLERANCE = 1e-5
+PEFT_PREFIX = "base_model.model."
 Reference = Callable[[Mapping[str, Any], Mapping[str, Any], Any], Any]
 """Original tensors by name, configuration and token ids of shape (rows, length) → logits of (rows, length, words)."""
 
@@ -75,6 +76,44 @@ def as_torch_shards(source: Path, target: Path, tensors: Mapping[str, Any]) -> P
     places = {name: file for file, held in parts.items() for name in held}
     (target / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": places}), encoding="utf-8")
     return target
+
+
+def random_adapter(
+    directory: Path, shapes: Mapping[str, tuple[int, int]], rank: int = 4, alpha: int = 8, **settings: Any
+) -> Path:
+    """A LoRA adapter as PEFT saves one, on layers of these names; each shape is (outputs, inputs)."""
+    from safetensors.torch import save_file
+
+    matrices = {
+        f"{PEFT_PREFIX}{name}.lora_{letter}.weight": shape
+        for name, (outputs, inputs) in shapes.items()
+        for letter, shape in (("A", (rank, inputs)), ("B", (outputs, rank)))
+    }
+    directory.mkdir(parents=True)
+    save_file(random_tensors(matrices, seed=3), directory / "adapter_model.safetensors")
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": rank,
+        "lora_alpha": alpha,
+        "bias": "none",
+        "target_modules": sorted({name.rpartition(".")[2] for name in shapes}),
+        "base_model_name_or_path": "org/original",
+    }
+    (directory / "adapter_config.json").write_text(json.dumps({**config, **settings}), encoding="utf-8")
+    return directory
+
+
+def adapter_changes(directory: Path) -> dict[str, Any]:
+    """What an adapter adds to the weight of each layer."""
+    from safetensors.torch import load_file
+
+    config = json.loads((directory / "adapter_config.json").read_text(encoding="utf-8"))
+    scale = config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
+    tensors = load_file(directory / "adapter_model.safetensors")
+    names = {name.removeprefix(PEFT_PREFIX).rpartition(".lora_")[0] for name in tensors}
+    pairs = {name: [tensors[f"{PEFT_PREFIX}{name}.lora_{letter}.weight"] for letter in "BA"] for name in names}
+    return {name: scale * b @ a for name, (b, a) in pairs.items()}
 
 
 def convert(source: Path, output: Path, host: Host, **options: Any) -> tuple[Path, list[str]]:

@@ -7,7 +7,7 @@ The rotary base is 10,000.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,11 @@ def convert(source: Path, output: Path, progress: ConversionProgress) -> Convert
     if not rotary:
         _name_alibi(output / "config.json")
     return write_tokenizer(source, output, longest)
+
+
+def adapter_rules(config: Mapping[str, Any]) -> list[TensorRule]:
+    """Rules of the layers that LoRA can be on, for a converted model's configuration."""
+    return [rule for rule in _rules(LlamaSizes.of(config), False) if ".layers." in next(iter(rule.sources))]
 
 
 def _name_alibi(path: Path) -> None:

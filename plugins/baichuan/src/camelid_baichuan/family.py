@@ -1,7 +1,7 @@
 """Baichuan's models as data: how the family is recognised and tuned, and which checkpoints are converted how.
 
 The 7B models have rotary positions, so what comes of them is LLaMA. The 13B models have ALiBi, for which Transformers
-has no LLaMA-like class: they are computed by `modeling`. Baichuan 2 is told by `z_loss_weight`,
+has no LLaMA-like class: they are computed by `alibi_model`. Baichuan 2 is told by `z_loss_weight`,
 rotary positions by `max_position_embeddings`. Source: the published `config.json` and `modeling_baichuan.py`.
 """
 
@@ -17,7 +17,7 @@ MODEL_TYPE = "baichuan_alibi"
 """Of our own class for the 13B models: their repositories' name, `baichuan`, means both architectures."""
 _COMMUNITY = "baichuan-community-license"
 _ROTARY, _NORMALISED = "max_position_embeddings", "z_loss_weight"
-_CONVERT = "camelid_baichuan.checkpoint:convert"
+_CONVERT, _ADAPTERS = "camelid_baichuan.checkpoint:convert", "camelid_baichuan.checkpoint:adapter_rules"
 _ORIGINAL = ("baichuan",)
 
 PULLABLE = (
@@ -48,6 +48,7 @@ CONVERTERS = (
         lacks=(_NORMALISED,),
         target="llama",
         function=_CONVERT,
+        adapter_rules=_ADAPTERS,
     ),
     CheckpointConverter(
         name="baichuan2-7b",
@@ -56,6 +57,7 @@ CONVERTERS = (
         has=(_ROTARY, _NORMALISED),
         target="llama",
         function=_CONVERT,
+        adapter_rules=_ADAPTERS,
     ),
     CheckpointConverter(
         name="baichuan-13b",
@@ -64,6 +66,7 @@ CONVERTERS = (
         lacks=(_ROTARY, _NORMALISED),
         target=MODEL_TYPE,
         function=_CONVERT,
+        adapter_rules=_ADAPTERS,
     ),
     CheckpointConverter(
         name="baichuan2-13b",
@@ -73,6 +76,7 @@ CONVERTERS = (
         lacks=(_ROTARY,),
         target=MODEL_TYPE,
         function=_CONVERT,
+        adapter_rules=_ADAPTERS,
     ),
 )
 

@@ -7,7 +7,7 @@ def register() -> None:
     """May be called again."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from .modeling import BaichuanAlibiConfig, BaichuanAlibiForCausalLM
+    from .alibi_model import BaichuanAlibiConfig, BaichuanAlibiForCausalLM
 
     AutoConfig.register(BaichuanAlibiConfig.model_type, BaichuanAlibiConfig, exist_ok=True)
     AutoModelForCausalLM.register(BaichuanAlibiConfig, BaichuanAlibiForCausalLM, exist_ok=True)

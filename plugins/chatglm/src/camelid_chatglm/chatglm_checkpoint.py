@@ -46,6 +46,13 @@ def convert(source: Path, output: Path, progress: ConversionProgress) -> Convert
     return Converted(template="chatglm", notes=() if _HEAD in weights else (note,))
 
 
+def adapter_rules(config: Mapping[str, Any]) -> list[TensorRule]:
+    """Rules of the layers that LoRA can be on, for a converted model's configuration: names stay as they are."""
+    from .configuration import ChatGlmConfig
+
+    return [rule for rule in _rules(ChatGlmConfig.from_dict(config)) if ".layers." in rule.targets[0]]
+
+
 def _config(original: Mapping[str, Any], tokens: Mapping[str, int], pieces: int) -> Any:
     """The standard configuration. `tokens` are the control tokens' ids by the tokenizer's `pieces`.
 

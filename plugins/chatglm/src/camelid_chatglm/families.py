@@ -28,6 +28,7 @@ CHATGLM_1 = CheckpointConverter(
     model_types=("chatglm",),
     target="chatglm_6b",
     function="camelid_chatglm.chatglm_checkpoint:convert",
+    adapter_rules="camelid_chatglm.chatglm_checkpoint:adapter_rules",
     lacks=("multi_query_attention", "padded_vocab_size"),
 )
 
@@ -37,5 +38,6 @@ CHATGLM_2_3 = CheckpointConverter(
     model_types=("chatglm",),
     target="glm",
     function="camelid_chatglm.glm_checkpoint:convert",
+    adapter_rules="camelid_chatglm.glm_checkpoint:adapter_rules",
     has=("padded_vocab_size",),
 )

@@ -58,6 +58,13 @@ def convert(source: Path, output: Path, progress: ConversionProgress) -> Convert
     return Converted(template=f"chatglm-{version}", notes=(note,))
 
 
+def adapter_rules(config: Mapping[str, Any]) -> list[TensorRule]:
+    """Rules of the layers that LoRA can be on, for a converted model's configuration."""
+    from transformers import GlmConfig
+
+    return [rule for rule in _rules(GlmConfig.from_dict(config)) if ".layers." in rule.targets[0]]
+
+
 def _config(original: Mapping[str, Any], roles: bool) -> Any:
     from transformers import GlmConfig
 
@@ -109,14 +116,10 @@ def _rules(config: Any) -> list[TensorRule]:
     return rules
 
 
-def fused_rows(config: Any) -> list[int]:
-    """Rows of `query_key_value` that are queries, keys and values."""
-    groups = config.num_key_value_heads * config.head_dim
-    return [config.num_attention_heads * config.head_dim, groups, groups]
-
-
 def _fused(config: Any, source: str, target: str) -> list[TensorRule]:
-    rows = fused_rows(config)
+    """Rows of `query_key_value` are queries, then keys, then values."""
+    groups = config.num_key_value_heads * config.head_dim
+    rows = [config.num_attention_heads * config.head_dim, groups, groups]
     kinds = {"weight": (sum(rows), config.hidden_size)} | ({"bias": (sum(rows),)} if config.attention_bias else {})
     return [
         TensorRule(

@@ -48,6 +48,7 @@ CONVERTERS = (
         architectures=("InternLMForCausalLM",),
         target="llama",
         function="camelid_internlm.separate_projections:convert_first",
+        adapter_rules="camelid_internlm.separate_projections:adapter_rules",
     ),
     CheckpointConverter(
         name="internlm2",
@@ -56,6 +57,7 @@ CONVERTERS = (
         architectures=("InternLM2ForCausalLM",),
         target="llama",
         function="camelid_internlm.fused_projection:convert",
+        adapter_rules="camelid_internlm.fused_projection:adapter_rules",
     ),
     CheckpointConverter(
         name="internlm3",
@@ -64,5 +66,6 @@ CONVERTERS = (
         architectures=("InternLM3ForCausalLM",),
         target="llama",
         function="camelid_internlm.separate_projections:convert_third",
+        adapter_rules="camelid_internlm.separate_projections:adapter_rules",
     ),
 )

@@ -6,7 +6,7 @@ those for values. Source: `modeling_internlm2.py` of internlm2-7b, the rearrange
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,11 @@ def convert(source: Path, output: Path, progress: ConversionProgress) -> Convert
         attention_bias=biased,
     )
     return write_tokenizer(source, output, longest, first=False)
+
+
+def adapter_rules(config: Mapping[str, Any]) -> list[TensorRule]:
+    """Rules of the layers that LoRA can be on, for a converted model's configuration."""
+    return [rule for rule in _rules(LlamaSizes.of(config), False) if ".layers." in next(iter(rule.sources))]
 
 
 def split(fused: Any, sizes: LlamaSizes) -> tuple[Any, Any, Any]:

@@ -6,7 +6,7 @@ Source: `modeling_internlm.py` of internlm-7b, `modeling_internlm3.py` of intern
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,11 @@ def convert_third(source: Path, output: Path, progress: ConversionProgress) -> C
     if config.get("bias") or config.get("qkv_bias"):
         raise ModelError("config.json gives this InternLM 3 biases, which no published one has; it is not converted.")
     return _convert(config, False, source, output, progress, first=False)
+
+
+def adapter_rules(config: Mapping[str, Any]) -> list[TensorRule]:
+    """Rules of the layers that LoRA can be on, for a converted model's configuration."""
+    return [rule for rule in _rules(LlamaSizes.of(config), False) if ".layers." in next(iter(rule.sources))]
 
 
 def _convert(

@@ -1,7 +1,7 @@
 """What InternLM's checkpoints share: the tokenizer, positions, and how a chat model is told from a base model.
 
 Generation 1 spells its control tokens `<eoh>` and `<eoa>`, which are pieces of the SentencePiece model itself, in the
-middle of a text; generations 2 and 3 add `<|im_start|>` and its like beside it. A chat model's `generation_config.json`
+middle of a text; generations 2 and 3 add `<|im_end|>` and its like beside it. A chat model's `generation_config.json`
 ends at one of them. Source: `tokenization_internlm.py` and `generation_config.json` of internlm-chat-7b and
 internlm2-chat-7b.
 """

@@ -47,6 +47,11 @@ def convert(source: Path, output: Path, progress: ConversionProgress) -> Convert
     return Converted("moss", (_NOTE,))
 
 
+def adapter_rules(config: Mapping[str, Any]) -> list[TensorRule]:
+    """Rules of the layers that LoRA can be on, for a converted model's configuration."""
+    return [rule for rule in _rules(config) if ".h." in next(iter(rule.sources))]
+
+
 def _write_config(config: Mapping[str, Any], weights: OriginalWeights, output: Path) -> None:
     from transformers import CodeGenConfig
 

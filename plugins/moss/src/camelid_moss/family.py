@@ -27,4 +27,5 @@ CONVERTER = CheckpointConverter(
     has=("n_embd", "rotary_dim"),
     target="codegen",
     function="camelid_moss.checkpoint:convert",
+    adapter_rules="camelid_moss.checkpoint:adapter_rules",
 )

@@ -1,4 +1,4 @@
-"""`camelid models list|show|pull|convert`."""
+"""`camelid models list|show|pull|convert|convert-adapter`."""
 
 from __future__ import annotations
 
@@ -116,3 +116,17 @@ def convert(
             directory, out, load_host(), lambda text: typer.echo(text, err=True), progress, template=template
         )
     print_values({"directory": str(out), "converter": converter.name, "model_type": converter.target}, as_json)
+
+
+@app.command("convert-adapter")
+def convert_adapter(
+    adapter: Annotated[Path, typer.Argument(help="A LoRA adapter (PEFT directory).")],
+    model: Annotated[Path, typer.Option(help="The converted model whose original, or which, it is for.")],
+    out: Annotated[Path, typer.Option(help="The directory to make.")],
+    as_json: Json = False,
+) -> None:
+    """Translate a LoRA adapter from an original checkpoint's names to its converted model's, or back; exactly."""
+    from camelid_core.models.adapter_conversion import convert_adapter as translate
+
+    direction = translate(adapter, model, out, load_host())
+    print_values({"directory": str(out), "translated": direction}, as_json)

@@ -37,6 +37,9 @@ class CheckpointConverter:
     `config.json`, safetensors weights and tokenizer files, returns `Converted`, and raises CamelidError with the
     tensor's name where a checkpoint is not as its configuration says. Licence texts, generation settings, chat template
     and manifest are added by `conversion`.
+
+    `adapter_rules` is `module:function` of what gives, for the result's `config.json`, the rules of the weights that
+    LoRA can be on, each with one source, whose functions move rows alone. Empty where adapters are not translated.
     """
 
     name: str
@@ -44,6 +47,7 @@ class CheckpointConverter:
     model_types: tuple[str, ...]
     target: str
     function: str
+    adapter_rules: str = ""
     architectures: tuple[str, ...] = ()
     has: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()

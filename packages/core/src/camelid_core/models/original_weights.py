@@ -57,11 +57,11 @@ class OriginalWeights:
         path = self._files[name]
         if self._open is None or self._open[0] != path:
             self._open = None  # before the next file is opened: at most one is in memory
-            self._open = (path, _tensors_in(path))
+            self._open = (path, torch_tensors(path))
         return self._open[1][name]
 
     def _note(self, path: Path) -> None:
-        for name, tensor in _tensors_in(path).items():
+        for name, tensor in torch_tensors(path).items():
             if name in self._files:
                 raise ModelError(f"{self._files[name].name!r} and {path.name!r} both hold {name!r}; remove one.")
             self._files[name] = path
@@ -78,7 +78,8 @@ def _torch_files(directory: Path) -> Sequence[Path]:
     return [directory / name for name in names]
 
 
-def _tensors_in(path: Path) -> dict[str, Any]:
+def torch_tensors(path: Path) -> dict[str, Any]:
+    """The tensors of a file of PyTorch's, mapped. Raises ModelError: missing, damaged, or more than tensors."""
     import torch
 
     try:

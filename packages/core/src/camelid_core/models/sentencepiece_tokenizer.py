@@ -180,8 +180,7 @@ def _set_spaces(tokenizer: Any, model: SentencePieceModel, settings: TokenizerSe
 
     steps: list[Any] = [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
     if model.remove_extra_whitespaces:
-        # spaces alone: normalizers.Strip would take other white space too
-        steps += [normalizers.Replace(Regex("^ +| +$"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
+        steps += [normalizers.Replace(Regex(r"\A +| +\z"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
     once = model.add_dummy_prefix and settings.dummy_prefix_once
     if model.add_dummy_prefix and not once:
         steps.append(normalizers.Prepend(_SPACE))
