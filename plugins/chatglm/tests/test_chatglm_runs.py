@@ -14,9 +14,12 @@ from camelid_core.records import Message
 from camelid_core.testing import write_jsonl
 from camelid_core.tokenization.encoder import IGNORE, Encoder
 from camelid_serve.chat.session import ChatSession
+from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Request, Sampling
 from camelid_serve.engines.logprobs import token_losses
 from camelid_serve.loaded_models import load_model
+from camelid_serve.predict.inputs import PREDICTIONS
+from camelid_serve.predict.task import run as predict
 from camelid_serve.testing import collect
 from camelid_train.export.merge import merge
 from camelid_train.export.merge_config import MergeConfig
@@ -148,6 +151,11 @@ def test_chinese_text_in_chinese_text_out_by_chat_and_by_predict(attempt, recipe
         assert all(each.logprob <= 0 for each in logprobs)
     finally:
         loaded.close()
+    source = write_jsonl(tmp_path / "questions.jsonl", [{"instruction": row["instruction"]} for row in ROWS[:3]])
+    predicted = attempt(job=11)
+    predict(PredictConfig(model=str(run.output), input=str(source), sampling=GREEDY, batch_size=3), predicted)
+    lines = (predicted.output / PREDICTIONS).read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["generate"] for line in lines] == [row["output"] for row in ROWS[:3]]
 
 
 def test_perplexity_of_running_text_is_a_sentence(converted):

@@ -116,6 +116,13 @@ def test_plain_transformers_renders_the_same_prompt_and_stops_where_a_turn_ends(
     assert resolved.config["eos_token_id"] == tokenizer.convert_tokens_to_ids(ends)
 
 
+def test_a_base_model_gets_no_template(tmp_path):
+    source, said = make_glm(tmp_path / "original", _name_or_path="THUDM/chatglm3-6b-base"), []
+    convert_checkpoint(source, tmp_path / "out", load_host(), said.append, lambda *_: None)
+    assert any("calls it a base model" in note for note in said)
+    assert not (tmp_path / "out" / "chat_template.jinja").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

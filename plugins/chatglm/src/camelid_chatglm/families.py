@@ -16,9 +16,9 @@ CHATGLM = ModelAdapter(
     lora_targets=("query_key_value",),
     registration="camelid_chatglm.registration:register",
     pullable=(
-        PullableModel("chatglm_6b", "THUDM/chatglm-6b", licence="other", template="chatglm"),
-        PullableModel("chatglm2_6b", "THUDM/chatglm2-6b", licence="other", template="chatglm-2"),
-        PullableModel("chatglm3_6b", "THUDM/chatglm3-6b", licence="other", template="chatglm-3"),
+        PullableModel("chatglm_6b", "THUDM/chatglm-6b", licence="chatglm-6b-license", template="chatglm"),
+        PullableModel("chatglm2_6b", "THUDM/chatglm2-6b", licence="chatglm2-6b-license", template="chatglm-2"),
+        PullableModel("chatglm3_6b", "THUDM/chatglm3-6b", licence="chatglm3-6b-license", template="chatglm-3"),
     ),
 )
 

@@ -53,6 +53,13 @@ def convert(source: Path, output: Path, progress: ConversionProgress) -> Convert
     config.dtype = weights.dtype(_TABLE)
     config.architectures = ["GlmForCausalLM"]
     config.save_pretrained(output)
+    return _converted(original, roles)
+
+
+def _converted(original: Mapping[str, Any], roles: bool) -> Converted:
+    """The prompt template, by what the checkpoint is called and its tokenizer knows; --template has the last word."""
+    if str(original.get("_name_or_path", "")).endswith("-base"):
+        return Converted(notes=("Its config.json calls it a base model, so it gets no prompt template of its own.",))
     version, reason = ("3", "knows") if roles else ("2", "does not know")
     note = f"Taken for ChatGLM{version}, as its tokenizer {reason} <|user|>; --template names another prompt template."
     return Converted(template=f"chatglm-{version}", notes=(note,))
