@@ -14,8 +14,6 @@ LINEAR = {
     "phi-3": ("self_attn.qkv_proj", "self_attn.o_proj"),
     "chatglm": ("attention.query_key_value", "attention.dense"),
     "moss": ("attn.qkv_proj", "attn.out_proj"),
-    "internlm-2": ("attention.wqkv", "attention.wo"),
-    "baichuan": ("self_attn.W_pack", "self_attn.o_proj"),
 }
 
 

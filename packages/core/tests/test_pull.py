@@ -33,7 +33,7 @@ def said():
 def host(home, monkeypatch):
     """A host that knows one model; the network is out of reach unless a test says otherwise."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    return SimpleNamespace(adapters=[ModelAdapter("fam", "", ("x",), pullable=(WEIGHTS,))])
+    return SimpleNamespace(adapters=[ModelAdapter("fam", "", ("x",), pullable=(WEIGHTS,))], converters=[])
 
 
 @pytest.fixture

@@ -36,8 +36,8 @@ from camelid_core.writers import write
 
 RECORDS = [alpaca("q", "a")]
 WHEEL = PullableModel(name="tiny", hub_id="org/tiny", licence="mit", wheel="tiny==1", gguf="tiny/model.gguf")
-HOST = SimpleNamespace(adapters=[ModelAdapter("fam", "", ("x",), pullable=(WHEEL,))])
-NO_HOST = SimpleNamespace(adapters=[])
+HOST = SimpleNamespace(adapters=[ModelAdapter("fam", "", ("x",), pullable=(WHEEL,))], converters=[])
+NO_HOST = SimpleNamespace(adapters=[], converters=[])
 
 
 @pytest.fixture

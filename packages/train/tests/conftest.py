@@ -36,6 +36,15 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def named_base(base: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """As `base`, with `chatglm` too, whose classes are a plugin's."""
+    from camelid_chatglm.testing import tiny_chatglm
+
+    chatglm = tiny_chatglm(tmp_path_factory.mktemp("chatglm") / "model")
+    return lambda family: chatglm if family == "chatglm" else base(family)
+
+
+@pytest.fixture(scope="session")
 def sums(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty rows of different lengths."""
     rows = [

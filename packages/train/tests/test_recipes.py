@@ -18,19 +18,19 @@ from camelid_train.run import train
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 OURS = {
-    "alpaca-llama": "llama", "alpaca-chatglm": "bloom", "alpaca-bloom": "bloom", "airoboros-pi-8192": "llama",
+    "alpaca-llama": "llama", "alpaca-chatglm": "chatglm", "alpaca-bloom": "bloom", "airoboros-pi-8192": "llama",
     "supercot": "llama", "tulu": "llama",
 }  # fmt: skip
-"""Recipe → family of the tiny model: ChatGLM's layer names are BLOOM's."""
+"""Recipe → family of the tiny model."""
 QUICK = ("train.max_steps=1", "eval.samples=0")
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_recipe_trains_as_it_is_on_a_tiny_model(attempt, base, sums, name):
+def test_a_recipe_trains_as_it_is_on_a_tiny_model(attempt, named_base, sums, name):
     recipe = load(
         Recipe,
         EXAMPLES / "recipes" / f"{name}.toml",
-        [f"model.name={base(OURS[name])}", f'data.sources=["{sums}"]', "data.rows=24", "data.caps={}", *QUICK],
+        [f"model.name={named_base(OURS[name])}", f'data.sources=["{sums}"]', "data.rows=24", "data.caps={}", *QUICK],
     )
     run = attempt()
     metrics = train(recipe, run)

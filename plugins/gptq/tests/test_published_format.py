@@ -8,13 +8,13 @@ import pytest
 import torch
 from camelid_core.integrity import safetensors_header
 from camelid_core.models.resolved_model import resolve_model
+from camelid_core.models.weight_files import WeightFiles
 from camelid_gptq.exporter import GPTQ
 from camelid_gptq.packed_size import packed_size, quantised_matrices
 from camelid_gptq.packed_weights import write_weights
 from camelid_gptq.quantize_config import quantization_entry, quantize_config, quantize_config_text, weights_metadata
 from camelid_gptq.recipes import GptqRecipe, read_recipes
 from camelid_gptq.section import GptqSection
-from camelid_train.export.weight_files import WeightFiles
 from safetensors.torch import load_file, save_file
 
 EXPECTED = """{

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .datasets.dataset import Dataset
     from .jobs.executors import Executor
     from .models.adapters import ModelAdapter
+    from .models.checkpoint_converters import CheckpointConverter
     from .plugins import Note
     from .readers import Reader
     from .tasks import Task
@@ -34,6 +35,11 @@ def camelid_hookspecs() -> list[str]:
 @hookspec
 def camelid_model_adapters() -> list[ModelAdapter]:
     """Model families: how to recognise one, its default template, LoRA targets and quirks."""
+
+
+@hookspec
+def camelid_checkpoint_converters() -> list[CheckpointConverter]:
+    """Formats of checkpoints that need their authors' own code: how one is recognised, and what converts it."""
 
 
 @hookspec

@@ -70,7 +70,7 @@ def camelid_commands() -> list[Command]:
     from .commands import Command
 
     return [
-        Command("models", "List, show and pull models.", "camelid_core.commands.models:app"),
+        Command("models", "List, show, pull and convert models.", "camelid_core.commands.models:app"),
         Command("datasets", "Look at, fetch, convert, clean and mix datasets.", "camelid_core.commands.datasets:app"),
         Command("templates", "List, show and render prompt templates.", "camelid_core.commands.templates:app"),
         Command("cache", "List and prune tokenised examples.", "camelid_core.commands.cache:app"),

@@ -71,6 +71,7 @@ _HOOKS = {
     kind.hook: kind
     for kind in (
         HookDescription("camelid_model_adapters", "model adapter", "camelid models list"),
+        HookDescription("camelid_checkpoint_converters", "checkpoint converter"),
         HookDescription("camelid_prompt_templates", "template", "camelid templates list"),
         HookDescription("camelid_datasets", "dataset", "camelid datasets list"),
         HookDescription("camelid_readers", "reader"),
@@ -110,6 +111,10 @@ class Host:
     @property
     def adapters(self) -> Registry[Any]:
         return self.registry("camelid_model_adapters")
+
+    @property
+    def converters(self) -> Registry[Any]:
+        return self.registry("camelid_checkpoint_converters")
 
     @property
     def templates(self) -> Registry[Any]:

@@ -17,6 +17,7 @@ from camelid_core.mixing import CountingProgress, MixedDataset, account_table, m
 from camelid_core.plugins import Host
 from camelid_core.quality.row_filter import RowAccount
 from camelid_core.records import Record
+from camelid_core.templates.prompt_end import PromptEndTemplate
 from camelid_core.token_cache import CutoffCounts, CutoffView, TokenCache
 from camelid_core.token_cache.cache import EncodingProgress
 from camelid_core.token_cache.encoded_dataset import EncodedDataset, drops_too_many
@@ -62,6 +63,9 @@ def prepare(
     skip_long = section.too_long == "skip"
     train = encoded.view(section.cutoff, skip_long)
     _check_kept(train, section, encoder)
+    ends = isinstance(encoder.template, PromptEndTemplate)
+    if ends and train.counts.divided:
+        raise DataError(_undividable(train.counts, section))
     heldout = cache.encode(_Teaching().filter(mixed.heldout), encoder)
 
     def origin(example: int) -> Record:
@@ -69,7 +73,7 @@ def prepare(
 
     uses, account = digests.uses(), account_table(mixed.account)
     texts = _text_notes(train.counts, section)
-    notes = [*source_notes(mixed.account), *kept.notes(), *texts, *refusal_notes(encoded, heldout)]
+    notes = [*source_notes(mixed.account), *kept.notes(ends), *texts, *refusal_notes(encoded, heldout)]
     view = heldout.view(section.cutoff, skip_long)
     return PreparedData(train, view, train.counts, uses, account, notes, mixed.heldout, origin)
 
@@ -94,7 +98,7 @@ class _Teaching:
     imitate, and empty texts, in which no token follows another."""
 
     def __init__(self) -> None:
-        self._bad = self._empty = 0
+        self._bad = self._empty = self._several = 0
 
     def filter(self, records: Iterable[Record]) -> Iterator[Record]:
         for record in records:
@@ -102,9 +106,16 @@ class _Teaching:
             self._bad += bad
             self._empty += empty
             if not (bad or empty):
+                self._several += sum(message.role == "assistant" and message.trained for message in record.messages) > 1
                 yield record
 
-    def notes(self) -> Iterator[str]:
+    def notes(self, last_alone: bool) -> Iterator[str]:
+        """`last_alone` says that of each conversation the last answer alone can be learnt."""
+        if last_alone and self._several:
+            yield (
+                f"{self._several:,} rows have several answers, of which the last alone is learnt: this model reads all "
+                "before it in both directions. To learn every answer, make a row of each."
+            )
         if self._bad:
             dropped = f"{self._bad:,} rows are marked as bad answers and were left out;"
             yield f'{dropped} objective.type="kto" learns from them.'
@@ -124,6 +135,14 @@ def _text_notes(account: CutoffCounts, section: DataSection) -> Iterator[str]:
             f"Texts of more than {section.cutoff:,} tokens (data.cutoff) were divided: {account.divided:,} into "
             f"{account.pieces:,} pieces. Nothing was cut off."
         )
+
+
+def _undividable(account: CutoffCounts, section: DataSection) -> str:
+    return (
+        f"{account.divided:,} texts have more than {section.cutoff:,} tokens (data.cutoff), and texts for this model "
+        "cannot be divided: each piece would have to begin as a prompt ends. Raise data.cutoff, make several rows of a "
+        'text, or leave long ones out with data.too_long="skip".'
+    )
 
 
 class SourceDigests:

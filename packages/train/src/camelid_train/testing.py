@@ -74,3 +74,17 @@ def attempts(home: Path) -> Iterator[Callable[..., Attempt]]:
     yield make
     for each in made:
         each.close()
+
+
+def tuned_and_merged(model: Path, data: Path, attempt: Callable[..., Attempt], *overrides: str) -> tuple[Attempt, Path]:
+    """A LoRA run on `data` with the model's own template and the family's own targets, and the directory of base and
+    adapter merged."""
+    from .export.merge import merge
+    from .export.merge_config import MergeConfig
+    from .run import train
+
+    run = attempt(job=1)
+    train(small_recipe(model, data, ("data.template=", "data.eval_rows=0", "eval.samples=0", *overrides)), run)
+    merged = attempt(job=2)
+    merge(MergeConfig(adapter=str(run.output)), merged)
+    return run, merged.output

@@ -21,7 +21,7 @@ from camelid_train.toml import to_toml
 
 README = Path(__file__).parents[1] / "compat" / "readme.json"
 WEIGHTS = {
-    "decapoda-research/llama-7b-hf": "llama", "THUDM/chatglm-6b": "bloom", "bigscience/bloomz-7b1-mt": "bloom",
+    "decapoda-research/llama-7b-hf": "llama", "THUDM/chatglm-6b": "chatglm", "bigscience/bloomz-7b1-mt": "bloom",
 }  # fmt: skip
 COMMAND = "--model_type llama --model_name_or_path {model} --data {data} --lora_target_modules q_proj v_proj"
 REST = "--per_gpu_train_batch_size 4 --learning_rate 3e-4 --epochs 1"
@@ -44,11 +44,11 @@ def test_the_command_prints_a_recipe_that_reads(home, sums):
 
 
 @pytest.fixture
-def readme(home, base, sums) -> dict[str, list[str]]:
-    """The manual's three commands, and what they name, small and at hand; ChatGLM's layers are called like BLOOM's."""
+def readme(home, named_base, sums) -> dict[str, list[str]]:
+    """The manual's three commands, and what they name, small and at hand: each of the architecture that it names."""
     for name, family in WEIGHTS.items():
         Path(name).parent.mkdir(exist_ok=True)
-        Path(name).symlink_to(base(family))
+        Path(name).symlink_to(named_base(family))
     rows = [{"input": ""} | json.loads(line) for line in sums.read_text().splitlines()]
     place = home / "mirror" / "combination" / "alcapa_plus_belle_plus_cot.json"
     place.parent.mkdir(parents=True)
@@ -80,7 +80,9 @@ def test_the_manuals_commands_train_word_for_word(readme, attempt):
         run = attempt(job=job)
         recipe = Recipe.model_validate(tomllib.loads(to_toml(read(readme[name], 40).values)))
         metrics = train(recipe.with_absolute_paths(), run)
-        method = verify_directory(run.output).manifest.parameters["method"]
+        manifest = verify_directory(run.output).manifest
+        assert manifest.base.model_type == {"chatglm": "chatglm_6b", "bloom": "bloom"}[name]
+        method = manifest.parameters["method"]
         assert (metrics["steps"], metrics["stopped"]) == (1, "")
         assert (method["type"], method["targets"]) == ({"chatglm": "lora", "bloom": "qlora"}[name], ["query_key_value"])
 

@@ -12,11 +12,11 @@ import torch
 from camelid_core.artefacts import read_artefact, verify_directory
 from camelid_core.errors import DiskFull, ModelError
 from camelid_core.models.resolved_model import resolve_model
+from camelid_core.models.weight_files import ShardWriter, WeightFiles
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted
 from camelid_train.export import weight_diff
 from camelid_train.export.config import DiffConfig, RecoverConfig
-from camelid_train.export.weight_files import ShardWriter, WeightFiles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file

@@ -12,7 +12,7 @@ from typing import Any
 
 from camelid_core.errors import ModelError
 from camelid_core.models.vocabulary import is_table
-from camelid_train.export.weight_files import WeightFiles
+from camelid_core.models.weight_files import WeightFiles
 
 from .families import Family
 from .mixtures import Sizes

@@ -14,7 +14,7 @@ from typing import Any
 from camelid_core.errors import ModelError
 from camelid_core.models.loading import config_of
 from camelid_core.models.resolved_model import ResolvedModel
-from camelid_train.export.weight_files import WeightFiles
+from camelid_core.models.weight_files import WeightFiles
 
 from . import metadata
 from .ggml import stored

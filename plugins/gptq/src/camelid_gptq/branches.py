@@ -15,8 +15,8 @@ from typing import Any
 from camelid_core.artefacts import is_artefact, read_artefact, verify_directory
 from camelid_core.errors import CamelidError
 from camelid_core.models.resolved_model import ResolvedModel
+from camelid_core.models.weight_files import WeightFiles
 from camelid_train.export.exporter import ExportContext, ExportResult
-from camelid_train.export.weight_files import WeightFiles
 from camelid_train.monitoring.stop_rules import raise_if_stop_requested
 
 from .calibration import Calibration

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from camelid_core.integrity import fingerprint
 from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.models.vocabulary import is_table
+from camelid_core.models.weight_files import WeightFiles
 from camelid_train.export.calibration_data import calibration_data, without_training_data
 from camelid_train.export.exporter import ExportContext, Exporter, ExportEstimate, ExportResult
-from camelid_train.export.weight_files import WeightFiles
 from camelid_train.sections import OWN
 
 from .packed_size import Shapes, layer_of, odd_columns, packed_size, quantised_matrices, unpackable

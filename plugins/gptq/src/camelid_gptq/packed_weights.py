@@ -13,7 +13,7 @@ from typing import Any
 
 from camelid_core.errors import ModelError
 from camelid_core.models.vocabulary import is_table
-from camelid_train.export.weight_files import ShardWriter, WeightFiles
+from camelid_core.models.weight_files import ShardWriter, WeightFiles
 
 from .quantize_config import WEIGHTS
 

@@ -70,14 +70,6 @@ PHI_3 = ModelAdapter(
     lora_targets=("qkv_proj",),
 )
 
-CHATGLM = ModelAdapter(
-    name="chatglm",
-    help="ChatGLM 1 to 3 (converted to run without code of their own).",
-    model_types=("chatglm",),
-    template="chatglm",
-    lora_targets=("query_key_value",),
-)
-
 GLM_4 = ModelAdapter(
     name="glm-4",
     help="GLM-4.",
@@ -86,32 +78,6 @@ GLM_4 = ModelAdapter(
     lora_targets=("q_proj", "v_proj"),
 )
 
-MOSS = ModelAdapter(name="moss", help="MOSS; its targets are inferred.", model_types=("moss",), template="moss")
-
-INTERNLM = ModelAdapter(
-    name="internlm",
-    help="InternLM 1.",
-    model_types=("internlm",),
-    template="internlm",
-    lora_targets=("q_proj", "v_proj"),
-)
-
-INTERNLM_2 = ModelAdapter(
-    name="internlm-2",
-    help="InternLM 2.",
-    model_types=("internlm2",),
-    template="internlm-2",
-    lora_targets=("wqkv",),
-)
-
-BAICHUAN = ModelAdapter(
-    name="baichuan",
-    help="Baichuan 1 and 2.",
-    model_types=("baichuan",),
-    template="baichuan-2",
-    lora_targets=("W_pack",),
-    pad_token="<unk>",  # noqa: S106 – a token of text
-)
 
 ADAPTERS = (
     LLAMA,
@@ -121,10 +87,5 @@ ADAPTERS = (
     QWEN,
     QWEN_3,
     PHI_3,
-    CHATGLM,
     GLM_4,
-    MOSS,
-    INTERNLM,
-    INTERNLM_2,
-    BAICHUAN,
 )

@@ -1,8 +1,9 @@
-"""`camelid models list|show|pull`."""
+"""`camelid models list|show|pull|convert|convert-adapter`."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,9 +15,10 @@ from camelid_core.models.rope import describe_scaling, rope_parameters
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.plugins import load_host
 
-from .output import print_rows
+from .output import print_rows, print_values
+from .tensor_progress import TensorProgressMeter
 
-app = typer.Typer(help="List, show and pull models.", no_args_is_help=True)
+app = typer.Typer(help="List, show, pull and convert models.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -97,3 +99,34 @@ def pull(
 
     path = fetch(name, load_host(), lambda text: typer.echo(text, err=True), offline)
     typer.echo(str(path))
+
+
+@app.command()
+def convert(
+    directory: Annotated[Path, typer.Argument(help="A checkpoint in its authors' own format.")],
+    out: Annotated[Path, typer.Option(help="The directory to make.")],
+    template: Annotated[str, typer.Option(help="Prompt template that it was trained with; empty: as recognised.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Make a standard Transformers directory of a checkpoint that needs its authors' own code; none of it is run."""
+    from camelid_core.models.conversion import convert_checkpoint
+
+    with TensorProgressMeter() as progress:
+        converter = convert_checkpoint(
+            directory, out, load_host(), lambda text: typer.echo(text, err=True), progress, template=template
+        )
+    print_values({"directory": str(out), "converter": converter.name, "model_type": converter.target}, as_json)
+
+
+@app.command("convert-adapter")
+def convert_adapter(
+    adapter: Annotated[Path, typer.Argument(help="A LoRA adapter (PEFT directory).")],
+    model: Annotated[Path, typer.Option(help="The converted model whose original, or which, it is for.")],
+    out: Annotated[Path, typer.Option(help="The directory to make.")],
+    as_json: Json = False,
+) -> None:
+    """Translate a LoRA adapter from an original checkpoint's names to its converted model's, or back; exactly."""
+    from camelid_core.models.adapter_conversion import convert_adapter as translate
+
+    direction = translate(adapter, model, out, load_host())
+    print_values({"directory": str(out), "translated": direction}, as_json)

@@ -24,6 +24,7 @@ class ModelFamily:
 
 
 _OWN_CODE = "The code of these weights comes with them, and Camelid runs no code from a model"
+_CONVERTED = f"{_OWN_CODE}: `camelid models pull` converts them as it fetches, `camelid models convert` a copy of them."
 
 FAMILIES = {
     family.name: family
@@ -37,7 +38,7 @@ FAMILIES = {
             "chatglm",
             {"6b": "THUDM/chatglm-6b"},
             template="chatglm",
-            notes=(f"{_OWN_CODE}: name GLM weights that Transformers reads.",),
+            notes=(_CONVERTED,),
         ),
         ModelFamily("bloom", {"7b": "bigscience/bloomz-7b1-mt"}, eight_bit=True),
         ModelFamily(
@@ -47,7 +48,7 @@ FAMILIES = {
             adapter_template="moss-alpaca",
             notes=(f"{_OWN_CODE}: name weights that Transformers reads.",),
         ),
-        ModelFamily("chatglm2", notes=(f"{_OWN_CODE}: name GLM weights that Transformers reads.",)),
+        ModelFamily("chatglm2", {"6b": "THUDM/chatglm2-6b"}, template="chatglm-2", notes=(_CONVERTED,)),
         ModelFamily("baichuan", notes=(f"{_OWN_CODE}: name weights that Transformers reads.",)),
         ModelFamily(
             "internlm", {"7b": "internlm/internlm-7b"}, notes=(f"{_OWN_CODE}: name weights that Transformers reads.",)

@@ -33,7 +33,9 @@ class PullableModel:
 @dataclass(frozen=True, slots=True)
 class ModelAdapter:
     """One family. `model_types` are values of `model_type` in a model's `config.json`;
-    `template` is for models without a chat template of their own; empty `lora_targets` are inferred.
+    `template` is for models without a chat template of their own; empty `lora_targets` are inferred. `registration` is
+    `module:function` of what registers the family's own classes with Transformers' Auto classes; it may run repeatedly.
+    `converters` are those whose results are of this family, whatever model type they have.
     """
 
     name: str
@@ -43,18 +45,23 @@ class ModelAdapter:
     lora_targets: tuple[str, ...] = ()
     pad_token: str = ""
     model_options: Mapping[str, Any] = field(default_factory=dict)
+    registration: str = ""
+    converters: tuple[str, ...] = ()
     pullable: tuple[PullableModel, ...] = ()
 
 
 UNKNOWN = ModelAdapter(name="unknown", help="Any other architecture: LoRA targets are inferred.", model_types=())
 
 
-def adapter_for(model_type: str, adapters: Iterable[ModelAdapter]) -> ModelAdapter:
-    """The family that claims `model_type`, else `UNKNOWN`.
+def adapter_for(model_type: str, adapters: Iterable[ModelAdapter], converter: str = "") -> ModelAdapter:
+    """The family that names the converter which made the model, else that which claims `model_type`, else `UNKNOWN`.
 
     Raises:
         ModelError: two families claim it.
     """
+    adapters = list(adapters)
+    if converter and (makers := [adapter for adapter in adapters if converter in adapter.converters]):
+        return makers[0]
     matches = [adapter for adapter in adapters if model_type in adapter.model_types]
     if len(matches) > 1:
         names = ", ".join(repr(adapter.name) for adapter in matches)

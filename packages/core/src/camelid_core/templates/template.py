@@ -48,3 +48,14 @@ def for_tokenizer(template: PromptTemplate, tokenizer: Any) -> PromptTemplate:
     """The template itself, or what it becomes with this tokenizer where it has a method of this name."""
     bind = getattr(template, "for_tokenizer", None)
     return template if bind is None else bind(tokenizer)
+
+
+def unfinished(template: PromptTemplate, messages: Sequence[Message]) -> list[Segment]:
+    """The segments of a conversation up to the end of its last message: an answer that is to be continued."""
+    render = getattr(template, "unfinished", None)
+    if render is not None:
+        return list(render(messages))
+    segments = list(template.render(messages))
+    while segments[-1].control:  # what ends an answer
+        segments.pop()
+    return segments

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from camelid_core.errors import CamelidError, ModelError
 from camelid_core.records import Message, is_text
-from camelid_core.templates.segments import Segment, fill_special_tokens, without_loss
-from camelid_core.templates.template import PromptTemplate, for_tokenizer
+from camelid_core.templates.prompt_end import PromptEndTemplate, with_prompt_end
+from camelid_core.templates.segments import EOS, Segment, fill_special_tokens, without_loss
+from camelid_core.templates.template import PromptTemplate, for_tokenizer, unfinished
 
 from .control_tokens import Piece, TokenManners, control_tokens
 from .plain_text import plain_encoders
@@ -88,7 +89,8 @@ class Encoder:
     puts there, and nothing where the template is complete.
 
     A text by itself has no part of the template: its ids are the tokenizer's own for it, with what it puts first and
-    its end-of-sequence token at the end, if it has one; all are trained.
+    its end-of-sequence token at the end, if it has one; all are trained. Where prompts end with a mark, it stands first
+    and is not trained: the text is an answer to nothing.
 
     Raises:
         ModelError: the tokenizer has no `tokenizers` backend.
@@ -96,7 +98,7 @@ class Encoder:
 
     def __init__(self, tokenizer: Any, template: PromptTemplate) -> None:
         self.tokenizer = tokenizer
-        self.template = for_tokenizer(template, tokenizer)
+        self.template = with_prompt_end(for_tokenizer(template, tokenizer), tokenizer)
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise ModelError(
@@ -134,18 +136,8 @@ class Encoder:
         """Ids of the unfinished answer that a conversation ends with; they continue `prompt_ids` of the rest."""
         if not messages[-1].content.strip():
             return []
-        whole = self._encode([self._plan(self._unfinished(messages))])[0].input_ids
+        whole = self._encode([self._plan(unfinished(self.template, messages))])[0].input_ids
         return whole[len(self.prompt_ids(messages[:-1])) :]
-
-    def _unfinished(self, messages: Sequence[Message]) -> list[Segment]:
-        """The segments of a conversation up to the end of its last message."""
-        render = getattr(self.template, "unfinished", None)
-        if render is not None:
-            return list(render(messages))
-        segments = list(self.template.render(messages))
-        while segments[-1].control:  # what ends an answer
-            segments.pop()
-        return segments
 
     @property
     def stop_ids(self) -> list[int]:
@@ -227,9 +219,14 @@ class Encoder:
             return self._text_plan(messages[0].content)
         segments = self.template.render(messages)
         answers = [message.trained for message in messages if message.role == "assistant"]
+        if isinstance(self.template, PromptEndTemplate):
+            answers = answers[-1:]
         return _until_last_answer(self._plan(segments if all(answers) else without_loss(segments, answers)))
 
     def _text_plan(self, text: str) -> list[_Span]:
+        if isinstance(self.template, PromptEndTemplate):
+            plan = self._plan([Segment(self.template.end, control=True), Segment(text, trained=True)])
+            return [*plan, *self._plan([Segment(EOS, trained=True, control=True)])]
         before, after = self._added
         eos = self.tokenizer.convert_tokens_to_ids(self._eos) if self._eos else None
         end = after if eos is None or eos in after else [*after, eos]

@@ -28,7 +28,7 @@ from .kv_cache import (
     new_cache,
 )
 from .logprobs import token_logprob
-from .positions import dynamic_positions, forget_lengths, native_length
+from .positions import dynamic_positions, forget_lengths, has_prefix_attention, native_length
 from .prefix_cache import CachedPrefix, PrefixCache, common_prefix_length, prefix_cache_bytes
 from .sampling import Sampler, sample, usable_rows
 
@@ -99,7 +99,9 @@ class DecodeBatch:
         self._cache = new_cache(model.config)
         self._keeps_all_positions = keeps_all_positions(self._cache)
         self._dynamic_rope = dynamic_positions(model)
-        self._reuses_prefixes = self._keeps_all_positions and native_length(model) is None
+        self._reuses_prefixes = (
+            self._keeps_all_positions and native_length(model) is None and not has_prefix_attention(model)
+        )
         self._mask = torch.zeros((0, 0), dtype=torch.long, device=self._device)
         self._last_tokens: list[int] = []
         accepted = inspect.signature(model.forward).parameters

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from camelid_core.errors import ModelError
 from torch.nn.functional import cross_entropy
 
 from camelid_serve.engine import NotFinite, TakeRows, TokenLogprob
 
 from .kv_cache import new_cache
-from .positions import dynamic_positions, forget_lengths
+from .positions import dynamic_positions, forget_lengths, has_prefix_attention
 from .sampling import usable_rows
 
 _STRIDE = 256
@@ -58,12 +59,14 @@ def take_logprobs(logits: torch.Tensor, take: TakeRows) -> None:
 
 
 def _prompt_logits(model: Any, ids: Sequence[int]) -> Iterator[tuple[int, torch.Tensor]]:
-    """Logits after every token of a prompt, in pieces, each with the position of its first row."""
+    """Logits after every token of a prompt, in pieces, each with the position of its first row; in one piece where
+    attention within a prompt goes in both directions."""
+    stride = len(ids) if has_prefix_attention(model) else _STRIDE
     dynamic = dynamic_positions(model)
     forget_lengths(dynamic)
     cache = new_cache(model.config)
-    for start in range(0, len(ids), _STRIDE):
-        piece = torch.tensor([ids[start : start + _STRIDE]], device=model.device)
+    for start in range(0, len(ids), stride):
+        piece = torch.tensor([ids[start : start + stride]], device=model.device)
         mask = torch.ones((1, start + piece.shape[1]), dtype=torch.long, device=model.device)
         yield start, model(input_ids=piece, attention_mask=mask, past_key_values=cache, use_cache=True).logits[0]
     forget_lengths(dynamic)  # a running answer continues with its own
@@ -74,7 +77,15 @@ def token_losses(model: Any, windows: torch.Tensor, count: int) -> torch.Tensor:
 
     Each window, a row of ids, takes one forward pass without a KV cache, so that positions that change with the length
     are those of this length. Logits are computed for the `count` tokens alone.
+
+    Raises:
+        ModelError: the model reads prompts in both directions, so that a window has no likelihood given what is before.
     """
+    if has_prefix_attention(model):
+        raise ModelError(
+            f"{model.config.model_type!r} models have prefix attention: they predict answers, not running text. "
+            "Measure them by answers instead."
+        )
     forget_lengths(dynamic_positions(model))
     whole = getattr(model, "get_base_model", lambda: model)()
     keep = {"logits_to_keep": count} if "logits_to_keep" in inspect.signature(whole.forward).parameters else {}

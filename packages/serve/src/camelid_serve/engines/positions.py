@@ -33,6 +33,12 @@ def table_length(model: Any) -> int | None:
     return None
 
 
+def has_prefix_attention(model: Any) -> bool:
+    """Whether tokens of a prompt attend to what is behind them, up to its end: then no part of a prompt can be computed
+    before the rest is known, or serve another prompt."""
+    return bool(getattr(model.config.get_text_config(), "prefix_attention", False))
+
+
 def dynamic_positions(model: Any) -> list[Any]:
     """The model's rotary modules with dynamic (NTK) RoPE scaling: they change with the length of the sequence."""
     return [module for module in model.modules() if getattr(module, "rope_type", None) == "dynamic"]

@@ -13,13 +13,13 @@ from typing import Any, Literal
 from camelid_core.models.loading import choose_device, load_base
 from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.models.vocabulary import is_table
+from camelid_core.models.weight_files import WeightFiles
 
 from camelid_train.config import ShardSize
 from camelid_train.methods.qlora import check_installed, library_warnings_off
 from camelid_train.sections import ExportSection
 
 from .exporter import ExportContext, Exporter, ExportEstimate, ExportResult
-from .weight_files import WeightFiles
 
 _BLOCK = 64
 """Values that share a scale in NF4."""

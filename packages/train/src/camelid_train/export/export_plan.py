@@ -17,13 +17,13 @@ from camelid_core.models.devices import available_memory
 from camelid_core.models.gguf import is_gguf
 from camelid_core.models.loading import check_weight_files
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
+from camelid_core.models.weight_files import WeightFiles
 from camelid_core.plugins import Host
 
 from camelid_train.saving.disk_space import require
 
 from .config import ExportConfig
 from .exporter import ExportEstimate, exporter_of
-from .weight_files import WeightFiles
 
 _PAST_JOBS = 500
 """So many of the latest jobs are looked at for one that took as long."""

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.errors import ModelError
-
-from .weight_files import WeightFiles
+from camelid_core.models.weight_files import WeightFiles
 
 _PARTS = ("qweight", "qzeros", "scales", "g_idx")
 _BITS = (2, 3, 4, 8)

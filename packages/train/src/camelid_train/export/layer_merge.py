@@ -20,6 +20,7 @@ from camelid_core.integrity import safetensors_header
 from camelid_core.models.loading import adapter_on, add_adapter, check_adapter, check_weight_files, config_of
 from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.models.vocabulary import ADAPTER_WEIGHTS, adapter_vocabulary, is_table, vocabulary_size
+from camelid_core.models.weight_files import ShardWriter, WeightFiles
 
 from camelid_train.config import byte_count
 
@@ -27,7 +28,6 @@ from .combination import combined
 from .gptq_weights import GptqWeightFiles
 from .merge_config import MergeConfig, WeightedAdapter
 from .row_merge import is_plain_lora, merge_rows
-from .weight_files import ShardWriter, WeightFiles
 
 _TOLERANCE = 1e-4
 """Of a layer's largest output; float32 leaves some 1e-6."""

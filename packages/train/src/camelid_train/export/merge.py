@@ -16,6 +16,7 @@ from camelid_core.models.loading import load_base, load_tokenizer, load_with_ada
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.models.template_choice import template_of
 from camelid_core.models.vocabulary import check_vocabulary
+from camelid_core.models.weight_files import FLOAT32_BYTES, WeightFiles
 from camelid_core.plugins import Host, load_host
 from camelid_core.tasks import TaskContext
 from camelid_core.template_contract import REFERENCE_CONVERSATION, make_contract
@@ -32,7 +33,6 @@ from camelid_train.sections import read_method
 from .layer_merge import TIED, ReportLayer, merge_by_layer, replaces_weights, why_whole
 from .merge_base import stored_as, with_merge_base
 from .merge_config import MergeConfig
-from .weight_files import FLOAT32_BYTES, WeightFiles
 
 _TOLERANCE = 1e-3
 

@@ -16,11 +16,11 @@ from camelid_core.errors import CamelidError, ModelError
 from camelid_core.integrity import fingerprint
 from camelid_core.models.loading import check_adapter_base
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
+from camelid_core.models.weight_files import WeightFiles
 from camelid_core.plugins import Host
 from camelid_core.tasks import TaskContext
 
 from .merge_config import MergeConfig
-from .weight_files import WeightFiles
 
 _DEQUANTISED_HERE = ("gptq", "bitsandbytes")
 _NEAR = 0.01

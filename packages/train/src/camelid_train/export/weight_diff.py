@@ -23,6 +23,7 @@ from camelid_core.integrity import fingerprint, refuse_pickles
 from camelid_core.licences import combined, in_words
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.models.vocabulary import is_table
+from camelid_core.models.weight_files import ShardWriter, WeightFiles
 from camelid_core.paths import artefacts_dir, validated_path
 from camelid_core.plugins import load_host
 from camelid_core.tasks import TaskContext
@@ -33,7 +34,6 @@ from camelid_train.saving import disk_space
 from camelid_train.saving.model_card import hub_id_of
 
 from .config import DiffConfig, RecoverConfig
-from .weight_files import ShardWriter, WeightFiles
 
 STEM = "diff"
 """How a diff's files are named: no program takes them for a model's."""

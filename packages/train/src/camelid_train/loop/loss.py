@@ -85,8 +85,9 @@ def _head_gives_logits(model: Any, head: Any) -> bool:
     hook = head.register_forward_hook(lambda _, __, output: seen.append(output.clone()))
     try:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):  # dropout must not notice
-            ids = torch.ones((1, 4), dtype=torch.long, device=head.weight.device)
-            logits = getattr(model, "module", model)(input_ids=ids, use_cache=False).logits
+            whole = getattr(model, "module", model)
+            ids = whole.dummy_inputs["input_ids"][:1].to(head.weight.device)  # what this architecture can read
+            logits = whole(input_ids=ids, use_cache=False).logits
     finally:
         hook.remove()
     return len(seen) == 1 and torch.equal(seen[0].float(), logits.float())

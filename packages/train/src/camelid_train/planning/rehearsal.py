@@ -259,7 +259,7 @@ def _logits(model: Any) -> Any:
     import torch
 
     model.eval()
-    ids = torch.arange(4, 20, device=model.device)[None]
+    ids = model.dummy_inputs["input_ids"][:1].to(model.device)
     with torch.no_grad():
         return model(input_ids=ids, use_cache=False).logits[:, -ids.shape[1] :].float().cpu()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camelid_core.errors import ModelError
+from camelid_core.models.loading import load_config
 
 if TYPE_CHECKING:
     from camelid_core.models.resolved_model import ResolvedModel
@@ -79,7 +80,7 @@ def make_tiny_model(resolved: ResolvedModel, directory: Path, seed: int = 0) -> 
         ModelError: Transformers does not know the architecture, or its sizes do not go together.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -88,7 +89,7 @@ def make_tiny_model(resolved: ResolvedModel, directory: Path, seed: int = 0) -> 
         if path.is_file() and not path.name.endswith(_WEIGHTS):
             shutil.copy(path, directory / path.name)
     try:
-        config = AutoConfig.from_pretrained(resolved.base, local_files_only=True)
+        config = load_config(resolved)
         tiny = type(config).from_dict(tiny_config(config.to_dict()))
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(tiny, dtype=torch.float32)

@@ -13,9 +13,9 @@ from pathlib import Path
 from camelid_core.errors import ModelError, UsageError
 from camelid_core.jobs import Job
 from camelid_core.models.devices import available_memory
+from camelid_core.models.weight_files import WeightFiles
 from camelid_core.paths import artefacts_dir
 from camelid_train.export.merge_config import MergeConfig
-from camelid_train.export.weight_files import WeightFiles
 
 from camelid_ui.field_values import non_default
 

@@ -222,7 +222,7 @@ def weights_size(directory: Path) -> int:
 
 def parameters(directory: Path) -> int:
     """Number of parameters, read from the headers of the weight files; 0 where they cannot be read."""
-    from camelid_train.export.weight_files import WeightFiles
+    from camelid_core.models.weight_files import WeightFiles
 
     try:
         return WeightFiles(directory).count

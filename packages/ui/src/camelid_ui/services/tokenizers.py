@@ -28,7 +28,7 @@ class LightTokenizer:
             self.backend_tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
         except Exception as error:  # the Rust library raises bare Exceptions
             raise ModelError(f"{str(directory / 'tokenizer.json')!r} cannot be read: {error}") from None
-        config = object_in(directory / "tokenizer_config.json")
+        config = self.init_kwargs = object_in(directory / "tokenizer_config.json")
         self.eos_token = _text(config.get("eos_token")) or _text(
             object_in(directory / "special_tokens_map.json").get("eos_token")
         )
