@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .datasets.dataset import Dataset
     from .jobs.executors import Executor
     from .models.adapters import ModelAdapter
+    from .models.capabilities import Capability
     from .plugins import Note
     from .readers import Reader
     from .tasks import Task
@@ -34,6 +35,12 @@ def camelid_hookspecs() -> list[str]:
 @hookspec
 def camelid_model_adapters() -> list[ModelAdapter]:
     """Model families: how to recognise one, its default template, LoRA targets and quirks."""
+
+
+@hookspec
+def camelid_capabilities() -> list[Capability]:
+    """What this plugin does with models of some types, such as exporting them, and the test that shows it for each:
+    columns of `camelid models families`."""
 
 
 @hookspec

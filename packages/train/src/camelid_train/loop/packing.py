@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from camelid_core.tokenization.encoder import IGNORE
 
+from .row_attention import ROWWISE
+
 _TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 """How far results may differ by rounding, in standard deviations."""
 
@@ -46,11 +48,14 @@ def is_packing_exact(model: Any) -> bool:
     count = min(model.config.get_text_config().vocab_size, 64)
     rows = [torch.arange(length, device=device)[None] * 7 % count for length in (9, 6)]
     positions = torch.cat([torch.arange(row.shape[1], device=device)[None] for row in rows], dim=1)
+    lengths = (
+        {"row_lengths": tuple(row.shape[1] for row in rows)} if model.config._attn_implementation == ROWWISE else {}
+    )
     model.eval()
     try:
         alone = torch.cat([model(input_ids=row, use_cache=False).logits for row in rows], dim=1).float()
         whole = torch.cat(rows, dim=1)
-        packed = model(input_ids=whole, position_ids=positions, use_cache=False).logits.float()
+        packed = model(input_ids=whole, position_ids=positions, use_cache=False, **lengths).logits.float()
     except TypeError:  # takes no positions
         return False
     finally:
