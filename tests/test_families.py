@@ -304,6 +304,40 @@ def plain_loss(model: Any, input_ids: Any, labels: Any, **options: Any) -> float
 
 
 @pytest.mark.parametrize("name", TINY)
+def test_a_step_keeps_as_many_numbers_as_the_family_says(tiny: Tiny, name: str) -> None:
+    """What autograd keeps for the backward pass of LoRA, within a third: the estimate before a run is made of it."""
+    import torch
+    from camelid_core.models.dimensions import dimensions
+    from camelid_train.loop import acceleration
+    from camelid_train.loop.loss import label_loss
+    from camelid_train.methods.lora import LORA, LoraMethod
+    from camelid_train.methods.tuning_method import MethodContext
+
+    resolved, length = tiny(name), 96
+    base = loading.load_base(resolved, "float32").train()
+    base.enable_input_require_grads()  # of the first of two layers nothing less is kept than of the others
+    model = LORA.prepare(base, LoraMethod(), MethodContext(resolved, "float32")).train()
+    acceleration.use_fast_attention(model)
+    ids = torch.randint(3, 400, (1, length), generator=torch.Generator().manual_seed(1))
+    labels = torch.full_like(ids, IGNORE)
+    labels[:, -1] = 5
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    kept: dict[int, Any] = {}
+
+    def keep(tensor: Any) -> Any:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage  # held, so that no other gets its address
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        label_loss(model, ids, labels)
+    numbers = sum(storage.nbytes() for storage in kept.values()) / 4 / length
+    said = resolved.adapter.activations.per_token(dimensions(resolved.config), length)
+    assert 0.75 < said / numbers < 1.35
+
+
+@pytest.mark.parametrize("name", TINY)
 def test_qlora_learns_on_a_quantised_base_or_is_refused(tiny: Tiny, name: str) -> None:
     import torch
     from camelid_train.methods.qlora import QLORA, QloraMethod, library_warnings_off

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from camelid_core.errors import ModelError
 
+from .dimensions import Activations
+
 
 @dataclass(frozen=True, slots=True)
 class PullableModel:
@@ -47,6 +49,7 @@ class ModelAdapter:
     `refusals` say what the family cannot do and why, by capability (`capabilities.CAPABILITIES`): whole sentences,
     which the person sees who asks for it. `verified` are the tests that show what it can, by capability.
     `notes` are further facts worth knowing. `exllama` says that ExLlama loads its GPTQ weights.
+    `activations` are what a training step keeps of each token.
     """
 
     name: str
@@ -63,6 +66,7 @@ class ModelAdapter:
     verified: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     exllama: bool = False
+    activations: Activations = field(default_factory=Activations)
 
 
 UNKNOWN = ModelAdapter(name="unknown", help="Any other architecture: LoRA targets are inferred.", model_types=())

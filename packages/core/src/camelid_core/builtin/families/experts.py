@@ -8,6 +8,7 @@ it as it is.
 from __future__ import annotations
 
 from camelid_core.models.adapters import ModelAdapter
+from camelid_core.models.dimensions import Activations
 
 from .evidence import MASK_ALONE, verified_but
 
@@ -23,6 +24,7 @@ _MEANS_EXPERTS = (
     "PEFT takes the names gate_proj, up_proj and down_proj here for those of the routed experts, so that the dense and "
     "shared feed-forward layers of these names take no adapter."
 )
+_ALL = "Transformers sends every token through all experts and weighs the results: a step keeps that much more."
 _CHUNKS = {
     "packing": "Its attention goes by chunks of positions, which rows laid end to end would share.",
 }
@@ -42,7 +44,8 @@ LLAMA_4 = ModelAdapter(
     no_lora=_ROUTER,
     refusals=_CHUNKS,
     verified=verified_but(_CHUNKS),
-    notes=_FUSED,
+    notes=(*_FUSED, _ALL),
+    activations=Activations(width=7.7, feed_forward=4, through_all=True),
 )
 
 LLAMA_4_SEEING = ModelAdapter(
@@ -53,7 +56,8 @@ LLAMA_4_SEEING = ModelAdapter(
     no_lora=_ROUTER,
     refusals=_CHUNKS | _PART,
     verified=verified_but(_CHUNKS | _PART),
-    notes=_FUSED,
+    notes=(*_FUSED, _ALL),
+    activations=Activations(width=7.7, feed_forward=4, through_all=True),
 )
 
 MIXTRAL = ModelAdapter(
@@ -65,6 +69,7 @@ MIXTRAL = ModelAdapter(
     pad_token="<unk>",  # noqa: S106 – a token of text
     verified=verified_but(),
     notes=_FUSED,
+    activations=Activations(width=9.8),
 )
 
 QWEN_MOE = ModelAdapter(
@@ -76,6 +81,7 @@ QWEN_MOE = ModelAdapter(
     no_lora=("shared_expert_gate",),
     verified=verified_but(),
     notes=_FUSED,
+    activations=Activations(width=10.7),
 )
 
 QWEN_3_MOE = ModelAdapter(
@@ -86,6 +92,7 @@ QWEN_3_MOE = ModelAdapter(
     lora_targets=_Q_V,
     verified=verified_but(),
     notes=_FUSED,
+    activations=Activations(width=10.3),
 )
 
 PHI_MOE = ModelAdapter(
@@ -98,6 +105,7 @@ PHI_MOE = ModelAdapter(
     refusals=_NO_SCALING,
     verified=verified_but(_NO_SCALING),
     notes=_FUSED,
+    activations=Activations(width=9.9),
 )
 
 OLMOE = ModelAdapter(
@@ -108,6 +116,7 @@ OLMOE = ModelAdapter(
     lora_targets=_Q_V,
     verified=verified_but(),
     notes=_FUSED,
+    activations=Activations(width=11.7),
 )
 
 GRANITE_MOE = ModelAdapter(
@@ -117,6 +126,7 @@ GRANITE_MOE = ModelAdapter(
     lora_targets=_Q_V,
     verified=verified_but(),
     notes=_FUSED,
+    activations=Activations(width=9.7),
 )
 
 DEEPSEEK = ModelAdapter(
@@ -132,6 +142,7 @@ DEEPSEEK = ModelAdapter(
         _MEANS_EXPERTS,
         "Smaller ones have q_proj where larger ones have q_a_proj and q_b_proj; LoRA takes what is there.",
     ),
+    activations=Activations(width=13.3, square=1),
 )
 
 GLM_4_MOE = ModelAdapter(
@@ -143,6 +154,7 @@ GLM_4_MOE = ModelAdapter(
     no_lora=_FEED_FORWARD,
     verified=verified_but(),
     notes=(*_FUSED, _MEANS_EXPERTS),
+    activations=Activations(width=8.9),
 )
 
 GPT_OSS = ModelAdapter(
@@ -154,6 +166,7 @@ GPT_OSS = ModelAdapter(
     refusals=_SINKS,
     verified=verified_but(_SINKS),
     notes=(*_FUSED, "Published weights are MXFP4; name a 16-bit copy to train."),
+    activations=Activations(width=8.8, feed_forward=6, square=1),
 )
 
 EXPERTS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from camelid_core.models.adapters import ModelAdapter, PullableModel
+from camelid_core.models.dimensions import Activations
 
 from .evidence import ALIBI, MASK_ALONE, TABLE_ENDS, verified_but
 
@@ -24,6 +25,7 @@ BLOOM = ModelAdapter(
     positions="alibi",
     refusals=_ALIBI,
     verified=verified_but(_ALIBI),
+    activations=Activations(width=6.2, feed_forward=1, square=1),
 )
 
 MPT = ModelAdapter(
@@ -34,6 +36,7 @@ MPT = ModelAdapter(
     positions="alibi",
     refusals=_ALIBI,
     verified=verified_but(_ALIBI),
+    activations=Activations(width=6.2, feed_forward=1, square=1),
 )
 
 FALCON = ModelAdapter(
@@ -44,6 +47,7 @@ FALCON = ModelAdapter(
     refusals=_FALCON,
     verified=verified_but(_FALCON),
     notes=("Falcon RW has ALiBi instead of rotary positions, which model.rope does not scale.",),
+    activations=Activations(width=7.3, feed_forward=1, square=0.5),
 )
 
 GPT_NEOX = ModelAdapter(
@@ -53,6 +57,7 @@ GPT_NEOX = ModelAdapter(
     lora_targets=("query_key_value",),
     verified=verified_but(),
     notes=("A quarter of each head is turned (partial rotary positions).",),
+    activations=Activations(width=8.3, feed_forward=1),
 )
 
 GPT_NEO = ModelAdapter(
@@ -63,6 +68,7 @@ GPT_NEO = ModelAdapter(
     positions="table",
     refusals=_TABLE,
     verified=verified_but(_TABLE),
+    activations=Activations(width=6.3, feed_forward=4, square=1),
 )
 
 GPT_J = ModelAdapter(
@@ -74,6 +80,7 @@ GPT_J = ModelAdapter(
     refusals=_TABLE,
     verified=verified_but(_TABLE),
     notes=("Rotary angles, but read from a table as long as its context.",),
+    activations=Activations(width=5.8, feed_forward=4, square=1),
 )
 
 CODEGEN = ModelAdapter(
@@ -85,6 +92,7 @@ CODEGEN = ModelAdapter(
     refusals=_TABLE,
     verified=verified_but(_TABLE),
     notes=("Rotary angles, but read from a table as long as its context.",),
+    activations=Activations(width=7.7, feed_forward=4, square=1),
 )
 
 GPT_2 = ModelAdapter(
@@ -95,6 +103,7 @@ GPT_2 = ModelAdapter(
     positions="table",
     refusals=_TABLE,
     verified=verified_but(_TABLE),
+    activations=Activations(width=10.2, feed_forward=4, square=3),
 )
 
 GPT_BIGCODE = ModelAdapter(
@@ -105,6 +114,7 @@ GPT_BIGCODE = ModelAdapter(
     positions="table",
     refusals=_TABLE,
     verified=verified_but(_TABLE),
+    activations=Activations(width=8.2, feed_forward=1, square=3),
 )
 
 OPT = ModelAdapter(
@@ -115,6 +125,7 @@ OPT = ModelAdapter(
     positions="table",
     refusals=_TABLE,
     verified=verified_but(_TABLE),
+    activations=Activations(width=9.4, feed_forward=1),
 )
 
 OLDER = (BLOOM, MPT, FALCON, GPT_NEOX, GPT_NEO, GPT_J, CODEGEN, GPT_2, GPT_BIGCODE, OPT)

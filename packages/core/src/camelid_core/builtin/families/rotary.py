@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from camelid_core.models.adapters import ModelAdapter, PullableModel
+from camelid_core.models.dimensions import Activations
 
 from .evidence import TWO_KINDS, verified_but
 
@@ -58,12 +59,22 @@ MISTRAL = ModelAdapter(
 
 GEMMA = ModelAdapter(
     name="gemma",
-    help="Gemma 1 and 2.",
-    model_types=("gemma", "gemma2"),
+    help="Gemma 1.",
+    model_types=("gemma",),
     template="gemma",
     lora_targets=_Q_V,
     verified=verified_but(),
-    notes=("Gemma 2 caps its attention scores, which no fused kernel here computes: eager attention.",),
+)
+
+GEMMA_2 = ModelAdapter(
+    name="gemma-2",
+    help="Gemma 2.",
+    model_types=("gemma2",),
+    template="gemma",
+    lora_targets=_Q_V,
+    verified=verified_but(),
+    notes=("It caps its attention scores, which no fused kernel here computes: eager attention.",),
+    activations=Activations(width=8.4, square=2),
 )
 
 GEMMA_3 = ModelAdapter(
@@ -75,6 +86,7 @@ GEMMA_3 = ModelAdapter(
     no_lora=_VISION,
     refusals=_LOCAL,
     verified=verified_but(_LOCAL),
+    activations=Activations(width=10.6),
 )
 
 QWEN = ModelAdapter(
@@ -93,6 +105,7 @@ QWEN_3 = ModelAdapter(
     template="chatml",
     lora_targets=_Q_V,
     verified=verified_but(),
+    activations=Activations(width=9.5),
 )
 
 PHI = ModelAdapter(
@@ -102,6 +115,7 @@ PHI = ModelAdapter(
     lora_targets=_Q_V,
     verified=verified_but(),
     notes=("Only part of each head is turned (partial rotary positions).",),
+    activations=Activations(width=6.4, feed_forward=4),
 )
 
 PHI_3 = ModelAdapter(
@@ -112,6 +126,7 @@ PHI_3 = ModelAdapter(
     lora_targets=("qkv_proj",),
     verified=verified_but(),
     notes=("Models with longrope positions (128k) are scaled already; model.rope is refused for them.",),
+    activations=Activations(width=9.3),
 )
 
 STABLELM = ModelAdapter(
@@ -131,6 +146,7 @@ OLMO = ModelAdapter(
     template="tulu",
     lora_targets=_Q_V,
     verified=verified_but(),
+    activations=Activations(width=9.4),
 )
 
 OLMO_3 = ModelAdapter(
@@ -141,6 +157,7 @@ OLMO_3 = ModelAdapter(
     lora_targets=_Q_V,
     refusals=_LOCAL,
     verified=verified_but(_LOCAL),
+    activations=Activations(width=9.4),
 )
 
 GRANITE = ModelAdapter(
@@ -157,7 +174,12 @@ COHERE = ModelAdapter(
 )
 
 STARCODER_2 = ModelAdapter(
-    name="starcoder-2", help="StarCoder 2.", model_types=("starcoder2",), lora_targets=_Q_V, verified=verified_but()
+    name="starcoder-2",
+    help="StarCoder 2.",
+    model_types=("starcoder2",),
+    lora_targets=_Q_V,
+    verified=verified_but(),
+    activations=Activations(width=7.4, feed_forward=1),
 )
 
 GLM_4 = ModelAdapter(
@@ -168,6 +190,7 @@ GLM_4 = ModelAdapter(
     lora_targets=_Q_V,
     verified=verified_but(),
     notes=("Half of each head is turned (partial rotary positions).",),
+    activations=Activations(width=8.7),
 )
 
 ROTARY = (
@@ -175,6 +198,7 @@ ROTARY = (
     SMOLLM_3,
     MISTRAL,
     GEMMA,
+    GEMMA_2,
     GEMMA_3,
     QWEN,
     QWEN_3,
