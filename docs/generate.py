@@ -1,4 +1,4 @@
-"""Write docs/reference/{cli,hooks,config,modules}.md from the code; with `--check`, fail if they are not fresh."""
+"""Write docs/reference/*.md from the code; with `--check`, fail if they are not fresh."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from camelid_core.cli import load_command
 from camelid_core.config_help import Section, allowed, sections, text_of
-from camelid_core.plugins import load_host
+from camelid_core.models.capabilities import FamilySupport, Support, capability_helps, families
+from camelid_core.plugins import Host, Plugin, load_host
 
 HERE = Path(__file__).parent / "reference"
 HOOKSPECS = ("camelid_core.hookspecs", "camelid_train.hookspecs", "camelid_serve.hookspecs", "camelid_ui.hookspecs")
@@ -95,11 +96,71 @@ def _first_sentence(path: Path) -> str:
     return re.split(r"(?<=[.:]) (?=Knows\b)", " ".join(text.split()))[0].replace("|", "\\|")
 
 
+def family_pages() -> Iterator[str]:
+    host = _whole_repository()
+    found = list(families(host))
+    helps = capability_helps(host)
+    yield "# Model families\n\nMade from the code by `make docs`: the adapters of this repository, plugins among them."
+    yield "`camelid models families` shows those that are installed. A test that is named as verifying something reads"
+    yield "the same data and fails where it does not hold. Other architectures of Transformers get inferred"
+    yield "LoRA targets.\n"
+    yield "| capability | what it means |\n| --- | --- |"
+    yield from (f"| {name} | {text} |" for name, text in helps.items())
+    yield f"\n| family | {' | '.join(helps)} |\n| --- |{' --- |' * len(helps)}"
+    for each in found:
+        states = (each.capabilities[name].in_words for name in helps)
+        yield f"| [{each.adapter.name}](#{each.adapter.name}) | {' | '.join(states)} |"
+    for each in found:
+        yield from _family(each)
+
+
+def _family(family: FamilySupport) -> Iterator[str]:
+    adapter = family.adapter
+    yield f"\n## {adapter.name}\n\n{adapter.help}\n"
+    facts = {
+        "model types": _code(adapter.model_types),
+        "adapter from": f"`{family.plugin}`",
+        "template without one of its own": f"`{adapter.template}`",
+        "LoRA targets": _code(adapter.lora_targets) or "inferred",
+        "takes no adapter": _code(adapter.no_lora),
+        "positions": adapter.positions,
+        "padding token where none is named": _code(filter(None, [adapter.pad_token])),
+        "known by name": ", ".join(f"`{each.name}` ({each.hub_id})" for each in adapter.pullable),
+        **{name: _support(adapter.model_types, each) for name, each in family.capabilities.items()},
+    }
+    yield "| | |\n| --- | --- |"
+    yield from (f"| {name} | {text} |" for name, text in facts.items() if text)
+    if adapter.notes:
+        yield "\n" + "\n".join(f"- {note}" for note in adapter.notes)
+
+
+def _support(model_types: tuple[str, ...], support: Support) -> str:
+    of = "" if support.model_types == model_types else f" for {_code(support.model_types)}"
+    tests = ", ".join(f"`{test.partition('::')[0]}` ({test.partition('::')[2]})" for test in support.tests)
+    return f"verified{of} by {tests}" if tests else f"refused: {support.refusal}" if support.refusal else "not tried"
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _whole_repository() -> Host:
+    """A host with every plugin of this repository, installed or not: the page is the same wherever it is made."""
+    host, loaded = Host(), []
+    for source in sorted(HERE.parents[1].glob("p*/*/src/camelid_*")):
+        sys.path.append(str(source.parent))
+        entry = f"{source.name}.plugin" if (source / "plugin.py").is_file() else source.name
+        loaded.append(Plugin(source.name.replace("_", "-"), "", import_module(entry)))
+    host.load(loaded)
+    return host
+
+
 PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "cli.md": cli,
     "hooks.md": hooks,
     "config.md": config,
     "modules.md": modules,
+    "families.md": family_pages,
 }
 
 

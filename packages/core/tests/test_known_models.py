@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from camelid_core.builtin.adapters import SMOLLM2
+from camelid_core.builtin.families.rotary import SMOLLM2
 from camelid_core.models.gguf import gguf_config
 from camelid_core.models.known_models import prompt_signature
 from camelid_core.models.loading import load_tokenizer

@@ -151,6 +151,14 @@ def test_a_padding_token_is_made_sure_of(models):
     assert load_tokenizer(resolve(models / "base")).pad_token == "<|im_end|>"
 
 
+@pytest.mark.parametrize("has_unknown", [True, False])
+def test_the_familys_padding_token_is_taken_where_the_vocabulary_has_it(models, has_unknown):
+    tokenizer = tiny_tokenizer(("<unk>" if has_unknown else "<|im_start|>", "<|im_end|>", "<|endoftext|>"))
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(models / "base")
+    assert load_tokenizer(resolve(models / "base")).pad_token == ("<unk>" if has_unknown else "<|im_end|>")
+
+
 def test_a_directory_without_tokenizer_is_a_sentence(models):
     for path in (models / "base").glob("*token*"):
         path.unlink()

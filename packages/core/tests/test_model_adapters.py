@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import pytest
+from camelid_core.compat.families import DEFAULT_WEIGHTS, weights_of
 from camelid_core.errors import ModelError
-from camelid_core.models.adapters import UNKNOWN, ModelAdapter, adapter_for, infer_lora_targets
-from camelid_core.plugins import load_host
+from camelid_core.models.adapters import UNKNOWN, ModelAdapter, PullableModel, adapter_for, infer_lora_targets
+from camelid_core.models.resolved_model import pullable_models, resolve_model
+from camelid_core.plugins import Host, load_host
 from camelid_core.testing import assert_adapter_contract
 
+_FUSED = ("attn.query_key_value", "attn.dense")
 LINEAR = {
+    "falcon": _FUSED,
+    "gpt-neox": _FUSED,
+    "gpt-2": ("attn.c_attn", "attn.c_proj"),
+    "gpt-bigcode": ("attn.c_attn", "attn.c_proj"),
+    "mpt": ("attn.Wqkv", "attn.out_proj"),
+    "codegen": ("attn.qkv_proj", "attn.out_proj"),
+    "deepseek": ("self_attn.q_a_proj", "self_attn.q_b_proj", "self_attn.kv_b_proj"),
     "llama": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.up_proj"),
     "bloom": ("self_attention.query_key_value", "self_attention.dense", "mlp.dense_h_to_4h"),
     "phi-3": ("self_attn.qkv_proj", "self_attn.o_proj"),
@@ -56,6 +66,47 @@ def test_two_families_with_one_model_type_are_both_named():
 @pytest.mark.parametrize("adapter", load_host().adapters, ids=lambda adapter: adapter.name)
 def test_every_registered_adapter_keeps_the_contract(adapter):
     assert_adapter_contract(adapter, load_host().templates.names(), blocks(*LINEAR.get(adapter.name, LINEAR["llama"])))
+
+
+@pytest.mark.parametrize(
+    ("kind", "targets", "pad_token"),
+    [("llama", ("q_proj", "v_proj"), "<unk>"), ("bloom", ("query_key_value",), ""), ("baichuan", ("W_pack",), "<unk>")],
+)
+def test_types_of_alpaca_cot_have_its_targets_and_padding_token(kind, targets, pad_token):
+    adapter = adapter_for(kind, load_host().adapters)
+    assert (adapter.lora_targets, adapter.pad_token) == (targets, pad_token)
+
+
+@pytest.mark.parametrize(
+    ("name", "hub_id"),
+    [
+        ("llama_7b", "decapoda-research/llama-7b-hf"),
+        ("llama_13b", "decapoda-research/llama-13b-hf"),
+        ("bloom_7b", "bigscience/bloomz-7b1-mt"),
+    ],
+)
+def test_short_names_of_alpaca_cot_are_names_of_models(name, hub_id):
+    kind, _, size = name.partition("_")
+    assert weights_of(kind, size) == weights_of(name, None) == hub_id
+    assert pullable_models(load_host().adapters)[name][0].hub_id == hub_id
+    with pytest.raises(ModelError, match=f"type `camelid models pull {name}`"):
+        resolve_model(name, load_host())
+
+
+def test_a_type_alone_is_the_first_of_its_sizes_and_an_unknown_size_is_none():
+    assert weights_of("llama", None) == DEFAULT_WEIGHTS
+    assert weights_of("llama", "70b") == ""
+
+
+def test_a_plugin_gives_short_names_with_its_adapter(monkeypatch):
+    sized = ModelAdapter("moth", "", ("moth",), pullable=(PullableModel("moth_6b", "org/moth-6b", "mit"),))
+    bare = ModelAdapter("wing", "", ("wing",), pullable=(PullableModel("wing", "org/wing-sft", "mit"),))
+    host = Host()
+    monkeypatch.setattr("camelid_core.compat.families.load_host", lambda: host)
+    for each in (sized, bare):
+        host.adapters.add(each, "test")
+    assert [weights_of("moth", "6b"), weights_of("moth_6b", None), weights_of("moth", None)] == ["org/moth-6b"] * 3
+    assert weights_of("wing", None) == "org/wing-sft"
 
 
 @pytest.mark.parametrize("adapter", load_host().adapters, ids=lambda adapter: adapter.name)

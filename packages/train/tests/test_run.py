@@ -28,7 +28,7 @@ from huggingface_hub._local_folder import write_download_metadata
 ADAPTER = "adapter_model.safetensors"
 
 
-@pytest.mark.parametrize("family", ["llama", "bloom", "gpt_neox", "qwen2"])
+@pytest.mark.parametrize("family", ["llama", "bloom", "persimmon", "qwen2"])
 def test_the_loss_falls_for_known_and_for_inferred_families(attempt, recipe, family):
     run = attempt()
     metrics = train(recipe("train.max_steps=30", family=family), run)

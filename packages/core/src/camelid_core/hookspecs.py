@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .datasets.dataset import Dataset
     from .jobs.executors import Executor
     from .models.adapters import ModelAdapter
+    from .models.capabilities import Capability
     from .models.checkpoint_converters import CheckpointConverter
     from .plugins import Note
     from .readers import Reader
@@ -40,6 +41,12 @@ def camelid_model_adapters() -> list[ModelAdapter]:
 @hookspec
 def camelid_checkpoint_converters() -> list[CheckpointConverter]:
     """Formats of checkpoints that need their authors' own code: how one is recognised, and what converts it."""
+
+
+@hookspec
+def camelid_capabilities() -> list[Capability]:
+    """What this plugin does with models of some types, such as exporting them, and the test that shows it for each:
+    columns of `camelid models families`."""
 
 
 @hookspec

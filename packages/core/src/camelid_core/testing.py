@@ -15,6 +15,8 @@ from typing import Any
 
 from .errors import TemplateError
 from .models.adapters import ModelAdapter, infer_lora_targets
+from .models.capabilities import capability_helps
+from .plugins import load_host
 from .records import Message
 from .special_tokens import special_tokens
 from .templates.chat_template_export import render_chat_template
@@ -130,11 +132,15 @@ def _assert_no_control_token_injection(template: PromptTemplate, encoder: Encode
 
 
 def assert_adapter_contract(adapter: ModelAdapter, templates: Sequence[str], linear_names: Sequence[str]) -> None:
-    """An adapter names a registered template, and its LoRA targets (or inferred ones) exist among `linear_names`."""
+    """An adapter names a registered template, some of its LoRA targets (or inferred ones) exist among `linear_names`,
+    and it speaks of capabilities that there are."""
     assert adapter.template in templates, f"{adapter.name}: template {adapter.template!r} is not registered"
     last_parts = {name.rpartition(".")[2] for name in linear_names}
-    missing = set(adapter.lora_targets or infer_lora_targets(linear_names)) - last_parts
-    assert not missing, f"{adapter.name}: no linear layer is called {sorted(missing)}"
+    targets = set(adapter.lora_targets or infer_lora_targets(linear_names))
+    assert targets & last_parts, f"{adapter.name}: no linear layer is called {sorted(targets)}"
+    known = capability_helps(load_host())
+    unknown = {*adapter.refusals, *adapter.verified} - set(known)
+    assert not unknown, f"{adapter.name}: there is no capability {sorted(unknown)}; there are {sorted(known)}"
 
 
 _CORPUS = (
@@ -172,6 +178,7 @@ _TINY: dict[str, dict[str, Any]] = {
     "gemma": {**_LAYERS, "intermediate_size": 128, "num_key_value_heads": 1, "head_dim": 16},
     "glm": {**_LAYERS, "intermediate_size": 128, "num_key_value_heads": 2, "head_dim": 16},
     "phi": {**_LAYERS, "intermediate_size": 128},
+    "persimmon": {**_LAYERS, "intermediate_size": 128},
 }
 
 

@@ -22,12 +22,32 @@ def test_list_has_families_known_models_and_what_is_here(camelid):
     assert after["my-run"]["source"] == "made here"
     assert ".partial" not in after
     table = camelid("models", "list").out
-    assert "Families: llama, bloom" in table
+    assert "Families: llama, " in table
     assert "my-run" in table
 
 
+def test_families_say_what_they_can_which_test_shows_it_and_where_they_came_from(camelid):
+    rows = {row["family"]: row for row in camelid("models", "families", "--json").json}
+    falcon = rows["falcon"]
+    assert (falcon["from"], falcon["model_types"], falcon["template"]) == ("camelid-core", ["falcon"], "alpaca")
+    assert falcon["capabilities"]["lora"]["state"] == "verified"
+    assert falcon["capabilities"]["lora"]["tests"] == [
+        "tests/test_families.py::test_a_family_is_trained_merged_and_asked"
+    ]
+    assert falcon["capabilities"]["qlora"]["state"] == "refused"
+    assert "bitsandbytes" in falcon["capabilities"]["qlora"]["why_not"]
+    assert rows["llama"]["short_names"]["llama_7b"] == "decapoda-research/llama-7b-hf"
+    table = camelid("models", "families").out
+    assert re.search(r"^bloom +camelid-core +bloom +verified", table, re.MULTILINE)
+
+
+def test_show_says_what_the_family_cannot_do_and_why(camelid, tmp_path):
+    row = camelid("models", "show", tiny_model(tmp_path / "tiny", "bloom"), "--json").json
+    assert "ALiBi" in row["refused"]["long-context"]
+
+
 def test_show_tells_where_a_model_is_and_of_what_family(camelid, tmp_path):
-    path = tiny_model(tmp_path / "tiny", "gpt_neox")
+    path = tiny_model(tmp_path / "tiny", "persimmon")
     row = camelid("models", "show", path, "--json").json
     assert (row["base"], row["family"], row["lora_targets"]) == (str(path), "unknown", "inferred")
     assert re.search(rf"^base +{re.escape(str(path))}$", camelid("models", "show", path).out, re.MULTILINE)

@@ -28,6 +28,7 @@ from .distributed import agreement, group, sharded_state, strategies
 from .loop import acceleration
 from .loop.batches import Collator, StepBatches, lengths_of
 from .methods import MethodContext
+from .methods.expert_notes import expert_notes
 from .methods.registry import method_of
 from .monitoring import callbacks
 from .monitoring.evaluation import PeriodicEvaluation
@@ -84,6 +85,8 @@ def train(
     method_context = _method_context(recipe, resolved, data, tokenizer.pad_token_id)
     model = method.load(resolved, recipe.model.dtype, recipe.method)
     model = method.prepare(model, recipe.method, method_context)
+    for note in expert_notes(model, recipe.method):
+        context.emit("log", text=note)
     acceleration.prepare(model, recipe.train)
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     context.emit("model", method=method.name, trainable_parameters=trainable, all_parameters=model.num_parameters())
@@ -93,7 +96,8 @@ def train(
     weights = model.get_input_embeddings().weight.dtype
     precision = acceleration.arguments(choose_dtype(recipe.model.dtype), weights, choose_device())
     arguments = partial(_training_arguments, recipe, context.directory / CHECKPOINT_DIRECTORY, **precision)
-    run = TrainingRun(recipe, method, model, data, ready.encoder, arguments, partial(raise_if_stop_requested, context))
+    stop = partial(raise_if_stop_requested, context)
+    run = TrainingRun(recipe, method, model, data, ready.encoder, arguments, stop, resolved.adapter)
     run.raise_if_interrupted()
     trainer, progress, rules = _make_trainer(run, objective, context, resume)
     trainer.retention = CheckpointRetention(

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from camelid_core.datasets.sources import open_dataset, parse_sources
-from camelid_core.errors import CamelidError, DataError
+from camelid_core.errors import CamelidError, ConfigError, DataError
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.models.revisions import require_commit
 from camelid_core.models.template_choice import template_named, template_of
@@ -95,6 +95,7 @@ def prepare_run(
     with data_turn or nullcontext():
         data = objective_of(recipe.objective).prepare(recipe.objective, recipe.data, encoder, host, progress)
     evaluation.check_data(recipe, data)
+    _check_positions(resolved, data)
     return ReadyRun(resolved, template, encoder, data)
 
 
@@ -110,6 +111,23 @@ def base_model(recipe: Recipe, host: Host) -> ResolvedModel:
     if recipe.model.revision:
         require_commit(resolved.base, recipe.model.revision)
     return resolved
+
+
+def _check_positions(resolved: ResolvedModel, data: PreparedData) -> None:
+    """Raise ConfigError for rows longer than a table of positions: a model computes nothing beyond its end."""
+    from camelid_core.models.loading import load_config
+
+    from .loop.batches import lengths_of
+
+    if resolved.adapter.positions != "table":
+        return
+    most = load_config(resolved).max_position_embeddings
+    longest = max((max(lengths_of(rows), default=0) for rows in (data.train, data.heldout)), default=0)
+    if longest > most:
+        raise ConfigError(
+            f"a row has {longest:,} tokens, and {resolved.name!r} has a table of {most:,} positions and computes "
+            f"nothing beyond. Set data.cutoff={most}."
+        )
 
 
 def _settings_checks(recipe: Recipe) -> Iterator[tuple[str, Check]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from camelid_core import hookimpl
 
 if TYPE_CHECKING:
+    from camelid_core.models.capabilities import Capability
     from camelid_train.export.exporter import Exporter
 
 CAMELID_API = 1
@@ -22,3 +23,13 @@ def camelid_exporters() -> list[Exporter[Any]]:
     from .exporter import GGUF
 
     return [GGUF, GGUF_LORA, TRANSFORMERS]
+
+
+@hookimpl
+def camelid_capabilities() -> list[Capability]:
+    from camelid_core.models.capabilities import Capability
+
+    from .families import FAMILIES, VERIFIED_BY
+
+    text = "Exported to GGUF: llama.cpp computes the same logits."
+    return [Capability("gguf", text, dict.fromkeys(FAMILIES, VERIFIED_BY))]

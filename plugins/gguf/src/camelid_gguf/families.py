@@ -35,6 +35,7 @@ class Family:
     `transforms` are of tensors by the end of their name in GGUF files. `rotary` says that positions are rotary, with
     `rotary_share` of a head turned where the configuration does not say. `head` says that a head of its own is needed
     even where it is tied to the embeddings. `unused` are ends of names of buffers that are no weights.
+    `mixed_as_llama` says that llama.cpp chooses number formats by Llama's own rules.
     """
 
     architecture: str
@@ -47,6 +48,7 @@ class Family:
     head: bool = False
     prefix: str = ""
     unused: Sequence[str] = ("rotary_emb.inv_freq",)
+    mixed_as_llama: bool = False
 
 
 _PAIRS: Mapping[str, Transform] = dict.fromkeys(
@@ -55,7 +57,7 @@ _PAIRS: Mapping[str, Transform] = dict.fromkeys(
 _QKV: Mapping[str, Transform] = dict.fromkeys(("attn_qkv.weight", "attn_qkv.bias"), qkv_by_kind)
 _GEMMA_NORMS: Mapping[str, Transform] = {"norm.weight": plus_one}
 
-LLAMA = Family("llama", {**_SIZES, **_RMS, **_HEAD}, _SILU, _PAIRS)
+LLAMA = Family("llama", {**_SIZES, **_RMS, **_HEAD}, _SILU, _PAIRS, mixed_as_llama=True)
 
 FAMILIES: Mapping[str, Family] = {
     "llama": LLAMA,
@@ -103,3 +105,5 @@ FAMILIES: Mapping[str, Family] = {
     "glm4": Family("glm4", {**_SIZES, **_RMS, **_HEAD}, _SILU, rotary_share=0.5),
 }  # fmt: skip
 """By the `model_type` of Transformers."""
+VERIFIED_BY = "plugins/gguf/tests/test_families.py::test_llamacpp_computes_the_same_logits"
+"""The test of them all."""

@@ -42,7 +42,7 @@ def sizes_of(config: Mapping[str, Any], family: Family) -> Sizes:
         return found
 
     heads, keys = size("attention.head_count"), size("attention.head_count_kv")
-    return Sizes(size("block_count"), heads, keys, family.architecture == "llama")
+    return Sizes(size("block_count"), heads, keys, family.mixed_as_llama)
 
 
 class Layout:

@@ -8,6 +8,7 @@ from camelid_core import hookimpl
 
 if TYPE_CHECKING:
     from camelid_core.commands import Command
+    from camelid_core.models.capabilities import Capability
     from camelid_core.plugins import Note
     from camelid_train.export.exporter import Exporter
 
@@ -19,6 +20,15 @@ def camelid_exporters() -> list[Exporter[Any]]:
     from .exporter import GPTQ
 
     return [GPTQ]
+
+
+@hookimpl
+def camelid_capabilities() -> list[Capability]:
+    from camelid_core.models.capabilities import Capability
+
+    test = "test_a_quantised_model_loads_in_transformers_and_computes_what_its_weights_say"
+    text = "Quantised with GPTQ: Transformers loads it and computes what its weights say."
+    return [Capability("gptq", text, {"llama": f"plugins/gptq/tests/with_gptqmodel.py::{test}"})]
 
 
 @hookimpl

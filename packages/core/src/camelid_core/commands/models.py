@@ -1,14 +1,15 @@
-"""`camelid models list|show|pull|convert|convert-adapter`."""
+"""`camelid models list|families|show|pull|convert|convert-adapter`."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from camelid_core.licences import non_commercial
+from camelid_core.models.capabilities import FamilySupport, families
 from camelid_core.models.legacy_gptq import origin_of
 from camelid_core.models.resolved_model import ResolvedModel, adapter_targets, pullable_models, resolve_model
 from camelid_core.models.rope import describe_scaling, rope_parameters
@@ -51,11 +52,53 @@ def list_models(as_json: Json = False) -> None:
     typer.echo(json.dumps({"families": families, "models": rows}, ensure_ascii=False, indent=2))
 
 
+@app.command("families")
+def list_families(as_json: Json = False) -> None:
+    """Model families, what each can do here, the test that verifies it, and the distribution each adapter came with."""
+    rows = [
+        {
+            "family": each.adapter.name,
+            "from": each.plugin,
+            "model_types": list(each.adapter.model_types),
+            **(_details(each) if as_json else _in_words(each)),
+        }
+        for each in families(load_host())
+    ]
+    print_rows(rows, as_json)
+
+
+def _in_words(family: FamilySupport) -> dict[str, str]:
+    return {name: support.in_words for name, support in family.capabilities.items()}
+
+
+def _details(family: FamilySupport) -> dict[str, Any]:
+    adapter = family.adapter
+    return {
+        "help": adapter.help,
+        "template": adapter.template,
+        "lora_targets": list(adapter.lora_targets) or "inferred",
+        "no_lora": list(adapter.no_lora),
+        "positions": adapter.positions,
+        "pad_token": adapter.pad_token,
+        "short_names": {each.name: each.hub_id for each in adapter.pullable},
+        "notes": list(adapter.notes),
+        "capabilities": {
+            name: {
+                "state": each.in_words,
+                "tests": each.tests,
+                "model_types": each.model_types,
+                "why_not": each.refusal,
+            }
+            for name, each in family.capabilities.items()
+        },
+    }
+
+
 @app.command("show")
 def show_model(name: str, as_json: Json = False) -> None:
     """Where a model or adapter is, its family, prompt template, base model, LoRA targets, RoPE scaling and licence."""
     resolved = resolve_model(name, load_host())
-    row = {
+    row: dict[str, Any] = {
         "name": resolved.name,
         "base": str(resolved.base),
         "adapter": str(resolved.adapter_dir or ""),
@@ -66,6 +109,10 @@ def show_model(name: str, as_json: Json = False) -> None:
         "licence": resolved.licence,
         "non_commercial": non_commercial(resolved.licence),
     }
+    if resolved.adapter.refusals:
+        row["refused"] = dict(resolved.adapter.refusals)
+    if resolved.adapter.notes:
+        row["notes"] = list(resolved.adapter.notes)
     if origin := origin_of(resolved.base):
         row["converted_from"] = origin
     if resolved.generator:

@@ -1,19 +1,24 @@
 """Alpaca-CoT's model families (`--model_type`), as data: which weights a short name meant, and how they were loaded.
 
-Knows names. How Camelid itself recognises a family is a model adapter's business.
+Knows names. How Camelid itself recognises a family, and which weights it pulls by a short name, is a model adapter's
+business: those names come first.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from camelid_core.models.resolved_model import pullable_models
+from camelid_core.plugins import load_host
+
 DEFAULT_WEIGHTS = "decapoda-research/llama-7b-hf"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFamily:
-    """`weights` by size, the first being the default; `eight_bit` types were loaded in 8 bits. `template` is what its
-    programs asked the bare weights with, `adapter_template` what they asked an adapter with."""
+    """`weights` by size, the first being the default, for types whose adapter has no short names; `eight_bit` ones were
+    loaded in 8 bits. `template` is what its programs asked the bare weights with, `adapter_template` what they asked an
+    adapter with."""
 
     name: str
     weights: dict[str, str] = field(default_factory=dict)
@@ -29,18 +34,14 @@ _CONVERTED = f"{_OWN_CODE}: `camelid models pull` converts them as it fetches, `
 FAMILIES = {
     family.name: family
     for family in (
-        ModelFamily(
-            "llama",
-            {"7b": DEFAULT_WEIGHTS, "13b": "decapoda-research/llama-13b-hf"},
-            eight_bit=True,
-        ),
+        ModelFamily("llama", eight_bit=True),
         ModelFamily(
             "chatglm",
             {"6b": "THUDM/chatglm-6b"},
             template="chatglm",
             notes=(_CONVERTED,),
         ),
-        ModelFamily("bloom", {"7b": "bigscience/bloomz-7b1-mt"}, eight_bit=True),
+        ModelFamily("bloom", eight_bit=True),
         ModelFamily(
             "moss",
             {"": "fnlp/moss-moon-003-sft"},
@@ -64,9 +65,15 @@ def family_of(model_type: str) -> ModelFamily:
 
 
 def weights_of(model_type: str, size: str | None) -> str:
-    """`llama` and `7b`, or the short name `llama_7b` itself → the weights that were meant; empty if unknown."""
+    """`llama` and `7b`, or the short name `llama_7b` itself → the weights that were meant; empty if unknown. A type
+    alone means the first of its sizes."""
     name, _, own_size = model_type.partition("_")
     family, size = family_of(name), size or own_size
+    known = {short: each.hub_id for short, (each, _) in pullable_models(load_host().adapters).items()}
+    sizes = [short for short in known if short == name or short.startswith(f"{name}_")]
+    wanted = f"{name}_{size.lower()}" if size else next(iter(sizes), "")
+    if wanted in known:
+        return known[wanted]
     if size:
         return family.weights.get(size.lower(), "")
     return next(iter(family.weights.values()), "")

@@ -1,6 +1,6 @@
 """Model adapters: what differs per model family, as data.
 
-Knows how a family is recognised and its defaults. Loads nothing.
+Knows how a family is recognised, its defaults, and what it cannot do. Loads nothing.
 No other code may branch on the model family.
 """
 
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from camelid_core.errors import ModelError
+
+from .dimensions import Activations
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +32,26 @@ class PullableModel:
     signature: str = ""
 
 
+Positions = Literal["rotary", "table", "alibi"]
+"""How a family knows where a token stands: rotary angles (RoPE), a table that ends, or a bias by distance (ALiBi)."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelAdapter:
-    """One family. `model_types` are values of `model_type` in a model's `config.json`;
-    `template` is for models without a chat template of their own; empty `lora_targets` are inferred. `registration` is
-    `module:function` of what registers the family's own classes with Transformers' Auto classes; it may run repeatedly.
-    `converters` are those whose results are of this family, whatever model type they have.
+    """One family. `model_types` are values of `model_type` in a model's `config.json`; `template` is for models without
+    a chat template of their own. `registration` is `module:function` of what registers the family's own classes with
+    Transformers' Auto classes; it may run repeatedly. `converters` are those whose results are of this family, whatever
+    model type they have.
+
+    `lora_targets` are the layers that LoRA adapts by default: those of them that a model has; empty ones are inferred.
+    `no_lora` are parts of a model that take no adapter whatever is asked for, such as a vision tower: what stands
+    between two dots of a layer's name. `pad_token` is for tokenizers that name none; one that the vocabulary lacks is
+    passed over for the end-of-sequence token.
+
+    `refusals` say what the family cannot do and why, by capability (`capabilities.CAPABILITIES`): whole sentences,
+    which the person sees who asks for it. `verified` are the tests that show what it can, by capability.
+    `notes` are further facts worth knowing. `exllama` says that ExLlama loads its GPTQ weights.
+    `activations` are what a training step keeps of each token.
     """
 
     name: str
@@ -48,6 +64,13 @@ class ModelAdapter:
     registration: str = ""
     converters: tuple[str, ...] = ()
     pullable: tuple[PullableModel, ...] = ()
+    no_lora: tuple[str, ...] = ()
+    positions: Positions = "rotary"
+    refusals: Mapping[str, str] = field(default_factory=dict)
+    verified: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    exllama: bool = False
+    activations: Activations = field(default_factory=Activations)
 
 
 UNKNOWN = ModelAdapter(name="unknown", help="Any other architecture: LoRA targets are inferred.", model_types=())

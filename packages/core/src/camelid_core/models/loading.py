@@ -85,7 +85,8 @@ def load_tokenizer(resolved: ResolvedModel) -> Any:
             reason = "it would run code that came with the model, which is never done."
         raise ModelError(f"{str(directory)!r} has no tokenizer that can be loaded: {reason}") from error
     if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = resolved.adapter.pad_token or tokenizer.eos_token
+        family = resolved.adapter.pad_token
+        tokenizer.pad_token = family if family in tokenizer.get_vocab() else tokenizer.eos_token
     return tokenizer
 
 
@@ -116,7 +117,7 @@ def load_base(resolved: ResolvedModel, dtype: Dtype = "auto", **options: Any) ->
             model, found = AutoModelForCausalLM.from_pretrained(
                 resolved.base, local_files_only=True, output_loading_info=True, **options
             )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(f"{resolved.name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
     if missing := sorted(found["missing_keys"]):
         raise ModelError(
@@ -154,6 +155,10 @@ def config_of(resolved: ResolvedModel) -> Any:
     if resolved.rope_scaled:
         config.rope_parameters = dict(resolved.config["rope_parameters"])
         config.max_position_embeddings = resolved.config["max_position_embeddings"]
+        if (
+            getattr(config, "head_dim", 0) is None
+        ):  # some scalings are computed from it, and configurations leave it out
+            config.head_dim = config.hidden_size // config.num_attention_heads
     return config
 
 
@@ -291,9 +296,10 @@ def with_rope_scaling(resolved: ResolvedModel, scaling: RopeScaling) -> Resolved
     """The model with scaled positions: its configuration says so, its files stay as they are.
 
     Raises:
-        ModelError: the model has no rotary positions, or they are scaled already.
+        ModelError: the model has no rotary positions, or they are scaled already, or its family's cannot be.
     """
-
+    if refusal := resolved.adapter.refusals.get("long-context"):
+        raise ModelError(f"{resolved.name!r}: {refusal.removesuffix('.')}; leave model.rope empty.")
     config = load_config(resolved)
     there = getattr(config, "rope_parameters", None)
     longest = resolved.config.get("max_position_embeddings")

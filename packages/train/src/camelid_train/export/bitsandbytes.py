@@ -16,7 +16,7 @@ from camelid_core.models.vocabulary import is_table
 from camelid_core.models.weight_files import WeightFiles
 
 from camelid_train.config import ShardSize
-from camelid_train.methods.qlora import check_installed, library_warnings_off
+from camelid_train.methods.qlora import check_installed, check_quantised, library_warnings_off
 from camelid_train.sections import ExportSection
 
 from .exporter import ExportContext, Exporter, ExportEstimate, ExportResult
@@ -59,6 +59,7 @@ class BitsandbytesExporter(Exporter[BitsandbytesSection]):
             context.progress(0, 2, "steps", "quantising")
             kept: Any = source.config.get("dtype") or source.config.get("torch_dtype") or "float32"
             model = load_base(source, kept, quantization_config=_settings(section), device_map={"": choose_device()})
+            check_quantised(model, source.name)
             context.progress(1, 2, "steps", "writing")
             model.save_pretrained(context.output, max_shard_size=section.shard)
         context.progress(2, 2, "steps", "done")

@@ -96,8 +96,9 @@ def use_fast_attention(model: Any, compiled: bool = False) -> None:
         base.set_attn_implementation(ROWWISE)
 
 
-def should_pack(setting: Literal["auto", "on", "off"], model: Any) -> bool:
-    """Whether to use sequence packing: with auto, where attention is varlen and packing is exact.
+def should_pack(setting: Literal["auto", "on", "off"], model: Any, refusal: str = "") -> bool:
+    """Whether to use sequence packing: with auto, where attention is varlen and packing is exact. `refusal` is why the
+    model's family cannot, where that is known.
 
     Raises:
         ConfigError: it is on, and the model or the method cannot keep packed rows apart.
@@ -107,11 +108,12 @@ def should_pack(setting: Literal["auto", "on", "off"], model: Any) -> bool:
     varlen = transformers_model(model).config._attn_implementation in _VARLEN_ATTENTION
     if setting == "off" or (setting == "auto" and not varlen):
         return False
-    exact = is_packing_exact(model)
+    exact = not refusal and is_packing_exact(model)
     if setting == "on" and not exact:
+        kind = transformers_model(model).config.model_type
         raise ConfigError(
-            f"train.packing='on': {transformers_model(model).config.model_type!r} models, or this method, cannot keep "
-            "packed rows apart. Set train.packing='auto'."
+            f"train.packing='on': {kind!r} models, or this method, cannot keep packed rows apart."
+            f"{f' {refusal}' if refusal else ''} Set train.packing='auto'."
         )
     return exact
 

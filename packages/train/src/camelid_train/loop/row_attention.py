@@ -6,6 +6,7 @@ padding, so a batch of rows of any lengths costs what its tokens cost.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -27,11 +28,18 @@ def attention(
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """`query`, `key` and `value` have shape (1, heads, tokens, size); `row_lengths` add up to the tokens."""
-    window = options.get("sliding_window") or max(row_lengths, default=0)
-    if not row_lengths or max(row_lengths) > window:
+    if not row_lengths or max(row_lengths) > (_window(module, options) or max(row_lengths)):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     rows = zip(*(tensor.split(row_lengths, dim=2) for tensor in (query, key, value)), strict=True)
     return torch.cat([sdpa_attention_forward(module, *row, None, **options)[0] for row in rows], dim=1), None
+
+
+def _window(module: Any, options: Mapping[str, Any]) -> int | None:
+    """How far this layer's attention reaches, as it says; some have their window from the mask alone, which then must
+    be used: theirs is in the configuration."""
+    if "sliding_window" in options:
+        return options["sliding_window"] or None
+    return getattr(module.config, "sliding_window", None) if hasattr(module, "config") else None
 
 
 AttentionInterface.register(ROWWISE, attention)

@@ -15,7 +15,7 @@ from pydantic import Field
 from camelid_train.sections import Method
 
 from .lora import set_base_path
-from .targets import choose_targets
+from .targets import choose_targets, left_out, stores_inputs_first
 from .tuning_method import MethodContext, TuningMethod
 
 _AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
@@ -70,6 +70,8 @@ class AdaLora(TuningMethod[AdaLoraMethod]):
             lora_alpha=section.alpha,
             lora_dropout=section.dropout,
             target_modules=choose_targets(model, section.targets, context.adapter),
+            exclude_modules=left_out(model, context.adapter),
+            fan_in_fan_out=stores_inputs_first(model),
             tinit=first,
             tfinal=last,
             deltaT=section.every,

@@ -12,7 +12,7 @@ from camelid_core.errors import ModelError
 from camelid_train.sections import Method
 
 from .lora import set_base_path
-from .targets import check_targets, linear_names
+from .targets import check_targets, left_out, linear_names, stores_inputs_first
 from .tuning_method import MethodContext, TuningMethod
 
 _ATTENTION = ("k_proj", "v_proj"), ("query_key_value",), ("qkv_proj",), ("c_attn",), ("W_pack",), ("Wqkv",), ("k", "v")
@@ -39,9 +39,13 @@ class Ia3(TuningMethod[Ia3Method]):
     def prepare(self, model: Any, section: Ia3Method, context: MethodContext) -> Any:
         from peft import IA3Config, get_peft_model
 
-        attention, feed_forward = ia3_targets(linear_names(model), section)
+        attention, feed_forward = ia3_targets(linear_names(model, context.adapter), section)
         config = IA3Config(
-            task_type="CAUSAL_LM", target_modules=[*attention, *feed_forward], feedforward_modules=feed_forward
+            task_type="CAUSAL_LM",
+            target_modules=[*attention, *feed_forward],
+            exclude_modules=left_out(model, context.adapter),
+            fan_in_fan_out=stores_inputs_first(model),
+            feedforward_modules=feed_forward,
         )
         return set_base_path(get_peft_model(model, config), context)
 

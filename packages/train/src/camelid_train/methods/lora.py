@@ -16,7 +16,7 @@ from pydantic import Field
 from camelid_train.sections import Method
 
 from . import citations
-from .targets import check_targets, choose_targets, linear_names
+from .targets import check_targets, choose_targets, left_out, linear_names, stores_inputs_first
 from .tuning_method import MethodContext, TuningMethod
 
 Initial = Literal["default", "gaussian", "orthogonal", "pissa", "olora", "eva"]
@@ -88,6 +88,8 @@ class BaseLora(TuningMethod[LoraT]):
             lora_alpha=section.alpha,
             lora_dropout=section.dropout,
             target_modules=targets,
+            exclude_modules=left_out(model, context.adapter),
+            fan_in_fan_out=stores_inputs_first(model),
             use_rslora=section.rslora,
             use_dora=section.dora,
             rank_pattern=ranks,

@@ -64,10 +64,11 @@ class _FusedLoraLinear(torch.autograd.Function):
         rows, ctx.adapter_dtype = inputs.reshape(-1, inputs.shape[-1]), down.dtype
         down, up = down.to(rows.dtype), up.to(rows.dtype)
         low = rows @ down.T
-        result = functional.linear(rows, weight, bias).addmm_(low, up.T, alpha=scale)
+        result = functional.linear(inputs, weight, bias)
+        result.view(-1, result.shape[-1]).addmm_(low, up.T, alpha=scale)
         ctx.save_for_backward(rows, weight, down, up, low)
         ctx.scale, ctx.shape = scale, inputs.shape
-        return result.view(*inputs.shape[:-1], -1)
+        return result  # itself and no view of it: some models add to it in place
 
     @staticmethod
     def backward(ctx: Any, gradient: Any) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from camelid_core.errors import MissingPackage
+from camelid_core.errors import MissingPackage, ModelError
 
 from . import citations
 from .lora import BaseLora, BaseLoraMethod
@@ -44,6 +44,8 @@ class Qlora(BaseLora[QloraMethod]):
         from camelid_core.models.loading import choose_device, choose_dtype, load_base
 
         refuse_quantised(resolved)
+        if refusal := resolved.adapter.refusals.get("qlora"):
+            raise ModelError(f"method.type='qlora' and {resolved.name!r}: {refusal}")
         with library_warnings_off():
             check_installed("method.type='qlora'")
             from transformers import BitsAndBytesConfig
@@ -57,6 +59,7 @@ class Qlora(BaseLora[QloraMethod]):
             quantization = BitsAndBytesConfig(**four_bit if section.quantization == "nf4" else {"load_in_8bit": True})
             model = load_base(resolved, dtype, quantization_config=quantization, device_map={"": choose_device()})
             keep_trainable(model)
+            check_quantised(model, resolved.name)
             return model
 
     def load_as_trained(self, resolved: ResolvedModel, section: QloraMethod) -> Any:
@@ -70,6 +73,15 @@ def keep_trainable(model: Any) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+
+
+def check_quantised(model: Any, name: str) -> None:
+    """Raises ModelError: bitsandbytes quantised none of its layers, which it says to nobody; nothing would be saved."""
+    if not any(hasattr(parameter, "quant_state") or hasattr(parameter, "CB") for parameter in model.parameters()):
+        raise ModelError(
+            f"bitsandbytes quantises none of the layers of {name!r}, whose classes it does not know: nothing would be "
+            "smaller. Leave the weights in 16 bits."
+        )
 
 
 def check_installed(what: str) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from camelid_core.models.adapters import UNKNOWN, ModelAdapter
+
 from camelid_train.sections import Objective
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ class TrainingRun:
     """What a trainer is constructed from: the recipe, the model as the tuning method prepared it, and the rows.
 
     `arguments()` makes the recipe's TrainingArguments, or a subclass `kind` of them with more fields. Long evaluations
-    call `raise_if_interrupted()` now and then, which raises Interrupted if the run was told to save and end."""
+    call `raise_if_interrupted()` now and then, which raises Interrupted if the run was told to save and end. `adapter`
+    is the model's family."""
 
     recipe: Recipe
     method: TuningMethod[Any]
@@ -43,6 +46,7 @@ class TrainingRun:
     encoder: Encoder
     arguments: Callable[..., TrainingArguments]
     raise_if_interrupted: Callable[[], None] = lambda: None
+    adapter: ModelAdapter = UNKNOWN
 
     @property
     def tokenizer(self) -> Any:

@@ -23,7 +23,7 @@ class Sft(LearningObjective[SftObjective]):
         from camelid_train.loop.trainer import SftTrainer
 
         trainer = SftTrainer(run.model, run.arguments(), run.data.train, run.pad_id, run.method)
-        trainer.packing = should_pack(run.recipe.train.packing, run.model)
+        trainer.packing = should_pack(run.recipe.train.packing, run.model, run.adapter.refusals.get("packing", ""))
         return trainer
 
     def heldout_loss(self, section: SftObjective, run: TrainingRun, trainer: Any) -> float:

@@ -6,7 +6,6 @@ Knows directories and manifests. Loads tokenizers, never weights.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -230,12 +229,12 @@ def parameters(directory: Path) -> int:
         return 0
 
 
-def dimensions(directory: Path) -> dict[str, int]:
-    """Layers, hidden size (`width`) and vocabulary size, under whichever names the model family uses."""
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    names = {
-        "layers": ("num_hidden_layers", "n_layer"),
-        "width": ("hidden_size", "n_embd", "d_model"),
-        "vocabulary": ("vocab_size",),
-    }
-    return {key: int(next((config[name] for name in options if config.get(name)), 0)) for key, options in names.items()}
+def expert_parameters(directory: Path) -> int:
+    """How many of the parameters are those of routed experts; 0 where the files cannot be read."""
+    from camelid_train.export.weight_files import WeightFiles
+
+    try:
+        files = WeightFiles(directory)
+    except CamelidError:
+        return 0
+    return sum(files.values(name) for name in files.names if ".experts." in name)

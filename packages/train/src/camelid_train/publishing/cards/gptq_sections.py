@@ -7,6 +7,7 @@ Knows GPTQ's parameters. Knows no other format.
 from __future__ import annotations
 
 from camelid_core.artefacts import Manifest
+from camelid_core.models.adapters import adapter_for
 
 from camelid_train.publishing.gptq_recipe import GptqRecipe
 
@@ -34,8 +35,8 @@ _DESCRIPTIONS = {
 }
 """By bits, group size and act-order, word for word as on TheBloke's cards."""
 _DATASETS = {"wikitext": "https://huggingface.co/datasets/wikitext/viewer/wikitext-2-v1/test"}
-_EXLLAMA = {("llama", 4)}
-"""Model type and bits that ExLlama loads."""
+_EXLLAMA_BITS = 4
+"""What ExLlama loads, of the families whose adapter says so."""
 _EXPLANATION = """<details>
   <summary>Explanation of GPTQ parameters</summary>
 
@@ -189,7 +190,8 @@ def gigabytes(manifest: Manifest, suffix: str = ".safetensors") -> str:
 
 def _row(data: CardData, branch: str, manifest: Manifest) -> str:
     recipe = GptqRecipe.of(manifest)
-    exllama = (manifest.base.model_type if manifest.base else "", recipe.bits) in _EXLLAMA
+    family = adapter_for(manifest.base.model_type if manifest.base else "", data.host.adapters)
+    exllama = family.exllama and recipe.bits == _EXLLAMA_BITS
     cells = (
         f"[{branch}]({data.branch_address(branch)})",
         recipe.bits,
