@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .datasets.dataset import Dataset
     from .jobs.executors import Executor
     from .models.adapters import ModelAdapter
+    from .plugin_kit.plugin_kind import PluginKind
     from .plugins import Note
     from .readers import Reader
     from .tasks import Task
@@ -74,3 +75,9 @@ def camelid_notes() -> list[Note]:
 @hookspec
 def camelid_executors() -> list[Executor]:
     """Places to run a job's attempt: a local child process, a cluster."""
+
+
+@hookspec
+def camelid_plugin_kinds() -> list[PluginKind]:
+    """Kinds of plugins that `camelid plugins new` can begin: a hook, and the folder with the first files of such a
+    plugin."""
