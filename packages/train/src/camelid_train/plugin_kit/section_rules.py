@@ -24,10 +24,10 @@ def assert_section(item: Any, base: type[Method | Objective | ExportSection]) ->
     name, config = item.name, getattr(item, "config", None)
     assert isinstance(config, type), f"{name}: config is {config!r}; it is the class of the section"
     assert issubclass(config, base), f"{name}: {config.__name__} is no {base.__name__}; derive it from that"
-    chooser = config.model_fields["type"]
-    assert get_origin(chooser.annotation) is Literal, f'{name}: write type: Literal["{name}"] = "{name}"'
-    assert get_args(chooser.annotation) == (name,), f'{name}: write type: Literal["{name}"] = "{name}"'
-    assert chooser.default == name, f'{name}: write type: Literal["{name}"] = "{name}"'
+    type_field = config.model_fields["type"]
+    assert get_origin(type_field.annotation) is Literal, f'{name}: write type: Literal["{name}"] = "{name}"'
+    assert get_args(type_field.annotation) == (name,), f'{name}: write type: Literal["{name}"] = "{name}"'
+    assert type_field.default == name, f'{name}: write type: Literal["{name}"] = "{name}"'
     assert (config.__doc__ or "").strip(), f"{name}: {config.__name__} has no docstring; it heads the form"
     for field, info in config.model_fields.items():
         assert field == "type" or text_of(info), f"{name}: {field} has no docstring; it is the field's help"
