@@ -71,6 +71,8 @@ def attempts(home: Path) -> Iterator[Callable[..., Attempt]]:
         made.append(Attempt(directory))
         return made[-1]
 
-    yield make
-    for each in made:
-        each.close()
+    try:
+        yield make
+    finally:
+        for each in made:
+            each.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.artefacts import verify_directory
+from camelid_core.errors import CamelidError
 from camelid_core.integrity import sha256
 from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.plugin_kit.description_rules import assert_typeable
@@ -72,7 +73,10 @@ def _assert_writes(exporter: Exporter[Any], config: ExportConfig, resolved: Reso
     estimate = exporter.estimate(resolved, config.to)
     assert not estimate.refusal, f"{name}: it refuses this model: {estimate.refusal}"
     before = _digests(source)
-    export(config, run)
+    try:
+        export(config, run)
+    except CamelidError as error:
+        raise AssertionError(f"{name}: the export fails: {error}") from error
     assert _digests(source) == before, f"{name}: it changes the model that it exports"
     manifest = verify_directory(run.output).manifest
     assert manifest.kind == exporter.kind, f"{name}: its kind is {exporter.kind!r}, the manifest says {manifest.kind!r}"

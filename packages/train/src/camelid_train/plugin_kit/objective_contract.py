@@ -18,7 +18,7 @@ from camelid_train.objectives.registry import objectives
 from .attempt_record import Attempt, attempts, small_recipe
 from .section_rules import assert_section
 
-_STEPS, _STOP_AT = 6, 3
+_STEPS, _STOP_AT = 4, 2
 
 
 def assert_objective_contract(
