@@ -141,6 +141,6 @@ def _assert_closes(name: str, engine: Engine) -> None:
     next(iter(stream))
     stream.close()
     stream.close()
-    stream.cancel(0)
     left = [event.token for event in stream if event.token is not None]
     assert not left, f"{name}: a stream gave {len(left)} tokens after it was closed"
+    stream.cancel(0)

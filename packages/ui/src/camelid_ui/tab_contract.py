@@ -52,8 +52,9 @@ def assert_tab_contract(tab: Tab, home: Path) -> None:
     assert tab.name not in BUILT_IN_TABS, f"{tab.name}: a built-in tab is called so; choose another name"
     assert isinstance(tab.label, str), f"{tab.name}: the label is {tab.label!r}; write a text"
     assert tab.label.strip(), f"{tab.name}: the label is empty"
-    for profile in (LOCAL, LOCAL, DEMO):
-        config = _laid_out(tab, open_services(home, profile))
+    local, demo = open_services(home), open_services(home, DEMO)
+    for services in (local, local, demo):
+        config = _laid_out(tab, services)
         own = [each for each in config["components"] if each["type"] not in ("tabs", "tabitem")]
         assert own, f"{tab.name}: build lays out no components"
         _assert_ids(tab, own)
