@@ -64,9 +64,9 @@ def directory() -> Iterator[str]:
     yield "| plugin | adds | what it does | where |\n| --- | --- | --- | --- |"
     entries = tomllib.loads((HERE.parent / "plugins-directory.toml").read_text(encoding="utf-8"))
     for name, entry in sorted(entries.items()):
-        where = entry["where"]
+        where, kinds = entry["where"], ", ".join(map(_kind, entry["kinds"]))
         link = where if "://" in where else f"../../{where}"
-        yield f"| `{name}` | {', '.join(_kind(kind) for kind in entry['kinds'])} | {entry['about']} | [{where}]({link}) |"
+        yield f"| `{name}` | {kinds} | {entry['about']} | [{where}]({link}) |"
 
 
 def _kind(name: str) -> str:

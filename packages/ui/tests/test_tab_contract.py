@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import gradio as gr
 import pytest
+from camelid_core.commands.plugins import app
+from camelid_core.errors import DuplicateName
+from camelid_ui.tab_names import BUILT_IN_TABS
 from camelid_ui.tabs import PRIVATE, Tab
 from camelid_ui.testing import assert_tab_contract
+from typer.testing import CliRunner
 
 
 def sound(services):
@@ -76,3 +80,10 @@ def test_a_sound_tab_passes(tmp_path):
 def test_a_broken_tab_fails_with_its_name_and_what_is_wrong(tmp_path, tab, sentence):
     with pytest.raises(AssertionError, match=sentence):
         assert_tab_contract(tab, tmp_path)
+
+
+@pytest.mark.parametrize("name", BUILT_IN_TABS)
+def test_no_plugin_is_begun_with_the_name_of_a_built_in_tab(tmp_path, name):
+    done = CliRunner().invoke(app, ["new", f"camelid-{name}", "--kind", "tab", "--out", str(tmp_path)])
+    assert isinstance(done.exception, DuplicateName)
+    assert list(tmp_path.iterdir()) == []

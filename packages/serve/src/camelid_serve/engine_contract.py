@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from camelid_core.config import Config
 from camelid_core.errors import CamelidError
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugin_kit.description_rules import assert_described
@@ -20,8 +21,10 @@ Answer = tuple[list[int], str | None]
 """Tokens and finish reason."""
 
 
-def assert_engine_contract(kind: EngineKind, model: Path, dtype: str = "float32") -> None:
-    """What Camelid relies on in every engine, shown by opening the model in directory `model`:
+def assert_engine_contract(
+    kind: EngineKind, model: Path, dtype: str = "float32", options: Config | None = None
+) -> None:
+    """What Camelid relies on in every engine, shown by opening the model at `model`, with the engine's own `options`:
 
     - it has a name that can be typed and a sentence of help;
     - an answer ends once, with a reason, and has no more tokens than were asked for;
@@ -32,7 +35,7 @@ def assert_engine_contract(kind: EngineKind, model: Path, dtype: str = "float32"
     - a stream that is closed gives nothing more; cancelling, closing a stream and closing the engine can be repeated.
     """
     assert_described(kind)
-    engine = kind.open(resolve_model(str(model), load_host()), dtype, _SLOTS)
+    engine = kind.open(resolve_model(str(model), load_host()), dtype, _SLOTS, options)
     try:
         assert engine.context_length > 0, f"{kind.name}: its context length is {engine.context_length}"
         alone = _assert_answers(kind.name, engine)

@@ -6,11 +6,11 @@ from camelid_core.plugin_kit.plugin_kind import PluginKind
 
 KINDS = (
     PluginKind(
-        "engine",
-        "An engine: token ids in, a stream of token ids out.",
-        "camelid_engines",
-        "camelid_serve:skeletons/engine",
-        "camelid plugins list",
-        ("camelid-core", "camelid-serve"),
+        name="engine",
+        help="An engine: token ids in, a stream of token ids out.",
+        hook="camelid_engines",
+        skeleton="camelid_serve:skeletons/engine",
+        listing="camelid plugins list",
+        needs=("camelid-core", "camelid-serve"),
     ),
 )

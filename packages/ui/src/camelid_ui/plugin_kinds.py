@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from camelid_core.plugin_kit.plugin_kind import PluginKind
 
+from .tab_names import BUILT_IN_TABS
+
 KINDS = (
     PluginKind(
-        "tab",
-        "A tab: a page of the app, after the built-in ones.",
-        "camelid_tabs",
-        "camelid_ui:skeletons/tab",
-        "camelid ui",
-        ("camelid-core", "camelid-ui"),
+        name="tab",
+        help="A tab: a page of the app, after the built-in ones.",
+        hook="camelid_tabs",
+        skeleton="camelid_ui:skeletons/tab",
+        listing="camelid ui",
+        needs=("camelid-core", "camelid-ui"),
+        reserved=BUILT_IN_TABS,
     ),
 )

@@ -12,7 +12,6 @@ from camelid_core.plugins import load_host
 
 from .access_profile import DEMO, LOCAL, Profile
 from .guarded_blocks import GuardedBlocks
-from .pages import BUILT_IN_TABS
 from .services import Services
 from .services.chat import ChatService
 from .services.data import DataServices
@@ -23,6 +22,7 @@ from .services.models import ModelService
 from .services.plugins import PluginService
 from .services.predictions import PredictionService
 from .services.training import TrainingService
+from .tab_names import BUILT_IN_TABS
 from .tabs import Tab
 
 

@@ -35,7 +35,7 @@ def new_plugin(
     if not kind:
         raise UsageError(f"say what it adds: --kind {' or --kind '.join(kinds.names())}.")
     chosen, host, checked = kinds[kind], load_host(), checked_name(name)
-    check_item(checked, host.registry(chosen.hook), chosen.name)
+    check_item(checked, host.registry(chosen.hook), chosen.name, chosen.reserved)
     version = next(plugin.version for plugin in host.plugins if plugin.name == "camelid-core")
     written = write_plugin(chosen, checked, out / name, version)
     folder = os.path.relpath(out / name)

@@ -17,7 +17,7 @@ class PluginKind:
 
     `skeleton` is the folder with the files of its own, as `package:folder`. `needs` are the distributions of ours that
     it depends on, and `test_needs` what its tests need beside them, as requirements. `listing` is the command that
-    shows what was added.
+    shows what was added. `reserved` are names that no plugin may give, beside those that are given.
     """
 
     name: str
@@ -27,6 +27,7 @@ class PluginKind:
     listing: str
     needs: tuple[str, ...] = ("camelid-core",)
     test_needs: tuple[str, ...] = ()
+    reserved: tuple[str, ...] = ()
 
 
 def plugin_kinds() -> Registry[PluginKind]:

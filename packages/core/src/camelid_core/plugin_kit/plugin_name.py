@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
@@ -65,10 +66,10 @@ def checked_name(text: str) -> PluginName:
     return name
 
 
-def check_item(name: PluginName, given: Registry[Any], kind: str) -> None:
+def check_item(name: PluginName, given: Registry[Any], kind: str, reserved: Sequence[str] = ()) -> None:
     """Raises DuplicateName: what the plugin would add has the name of something that is there."""
-    if name.item in given:
-        owner = given.plugin_of(name.item)
+    if name.item in given or name.item in reserved:
+        owner = given.plugin_of(name.item) if name.item in given else "Camelid itself"
         raise DuplicateName(f"{kind} {name.item!r} is given by {owner}; choose another name for the plugin.")
 
 

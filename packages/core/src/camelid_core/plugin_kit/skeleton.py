@@ -72,7 +72,7 @@ def _values(kind: PluginKind, name: PluginName, version: str) -> dict[str, str]:
 
 def _compatible(version: str) -> str:
     """The releases that have the hooks of `version`: `>=0.1,<0.2` for 0.1.7, `>=2.3,<3` for 2.3.0 (docs/plugins.md)."""
-    major, minor, *_ = (int(part) for part in version.split("."))
+    major, minor = (int(part) for part in version.split(".")[:2])
     return f">={major}.{minor},<{major + 1}" if major else f">=0.{minor},<0.{minor + 1}"
 
 

@@ -32,7 +32,7 @@ def assert_section(item: Any, base: type[Method | Objective | ExportSection]) ->
     for field, info in config.model_fields.items():
         assert field == "type" or text_of(info), f"{name}: {field} has no docstring; it is the field's help"
     try:
-        section = config()
+        section = config.model_validate({})
         again = config.model_validate_json(section.model_dump_json())
     except ValidationError as error:
         raise AssertionError(
