@@ -1,4 +1,4 @@
-"""Write docs/reference/*.md from the code; with `--check`, fail if they are not fresh."""
+"""Write docs/reference from the code and from docs/plugins-directory.toml; with `--check`, fail if it is not fresh."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import Any
 from camelid_core.cli import load_command
 from camelid_core.config_help import Section, allowed, sections, text_of
 from camelid_core.models.capabilities import FamilySupport, Support, capability_helps, families
+from camelid_core.plugin_kit.plugin_kind import plugin_kinds
+from camelid_core.plugin_kit.plugin_name import PluginName
+from camelid_core.plugin_kit.skeleton import plugin_files
 from camelid_core.plugins import Host, Plugin, load_host
 
 HERE = Path(__file__).parent / "reference"
@@ -46,6 +50,31 @@ def hooks() -> Iterator[str]:
             if name.startswith("camelid_"):
                 returns = function.__annotations__.get("return", "")
                 yield f"### {name}() -> {returns}\n\n{inspect.getdoc(function)}\n"
+    yield "## What plugins may import\n\nThe modules that `camelid plugins new` writes imports of:\n"
+    yield from (f"- `{name}`" for name in _importable())
+
+
+def _importable() -> list[str]:
+    """The modules of ours that any kind's first files import, and those of the hooks."""
+    texts = (text for kind in plugin_kinds() for text in plugin_files(kind, PluginName("x"), "0.1.0").values())
+    return sorted({name for text in texts for name in re.findall(r"(?m)^ *from (camelid_[\w.]+) import", text)})
+
+
+def directory() -> Iterator[str]:
+    yield "# Plugins\n\nMade from `docs/plugins-directory.toml` by `make docs`; a line there adds one.\n"
+    yield "| plugin | adds | what it does | where |\n| --- | --- | --- | --- |"
+    entries = tomllib.loads((HERE.parent / "plugins-directory.toml").read_text(encoding="utf-8"))
+    for name, entry in sorted(entries.items()):
+        where, kinds = entry["where"], ", ".join(map(_kind, entry["kinds"]))
+        link = where if "://" in where else f"../../{where}"
+        yield f"| `{name}` | {kinds} | {entry['about']} | [{where}]({link}) |"
+
+
+def _kind(name: str) -> str:
+    """A kind as people say it. Raises ValueError: no kind and no hook is called so."""
+    if name not in plugin_kinds() and f"camelid_{name}" not in load_host().hooks():
+        raise ValueError(f"docs/plugins-directory.toml: {name!r} is no kind of plugin and no hook")
+    return name.replace("_", " ")
 
 
 def config() -> Iterator[str]:
@@ -161,6 +190,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "config.md": config,
     "modules.md": modules,
     "families.md": family_pages,
+    "plugins-directory.md": directory,
 }
 
 

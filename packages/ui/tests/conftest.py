@@ -8,19 +8,9 @@ from pathlib import Path
 import gradio.queueing
 import gradio.utils
 import pytest
-from camelid_core.jobs.foreground import open_store
-from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_model, write_jsonl
 from camelid_ui.services import Services
-from camelid_ui.services.chat import ChatService
-from camelid_ui.services.data import DataServices
-from camelid_ui.services.exports import ExportService
-from camelid_ui.services.jobs import JobService
-from camelid_ui.services.merge import MergeService
-from camelid_ui.services.models import ModelService
-from camelid_ui.services.plugins import PluginService
-from camelid_ui.services.predictions import PredictionService
-from camelid_ui.services.training import TrainingService
+from camelid_ui.testing import open_services
 
 
 @pytest.fixture(autouse=True)
@@ -47,16 +37,7 @@ def home(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def services(home: Path) -> Services:
-    host = load_host()
-    jobs = JobService(open_store(home), lambda: None)
-    models = ModelService(host)
-    merges = MergeService(models, jobs)
-    return Services(
-        home=home, host=host, jobs=jobs, data=DataServices.open(host, models), models=models,
-        training=TrainingService(host, models, jobs), chat=ChatService(models),
-        predictions=PredictionService(host, models, jobs),
-        merge=merges, exports=ExportService(host, models, jobs, merges), plugins=PluginService(host),
-    )  # fmt: skip
+    return open_services(home)
 
 
 @pytest.fixture

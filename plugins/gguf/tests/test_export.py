@@ -32,7 +32,9 @@ from camelid_train.config import DataSection
 from camelid_train.export import export_plan, task
 from camelid_train.export.calibration_data import calibration_data
 from camelid_train.export.config import ExportConfig
+from camelid_train.export.exporter import exporters
 from camelid_train.saving import disk_space
+from camelid_train.testing import assert_exporter_contract
 from gguf import GGUFReader, GGUFWriter
 from safetensors.torch import load_file, save_file
 
@@ -55,6 +57,12 @@ def exported(run, source, **settings):
 
 def weights(file) -> dict[str, np.ndarray]:
     return {tensor.name: np.array(tensor.data) for tensor in GGUFReader(file).tensors}
+
+
+def test_both_exporters_keep_the_contract_of_all_exporters(model, tmp_path):
+    for name, folder in (("gguf", "file"), ("transformers", "back")):
+        source = model() if name == "gguf" else next((tmp_path / "file").rglob("*.gguf"))
+        assert_exporter_contract(exporters()[name], source, tmp_path / folder)
 
 
 def test_a_model_is_run_by_camelid_and_prompted_as_before(attempt, model, llamacpp_logits, transformers_logits):

@@ -16,7 +16,7 @@ from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Request, Sampling
 from camelid_serve.engines.transformers import TransformersEngine
 from camelid_serve.loaded_models import LoadedModel, load_model
-from camelid_serve.testing import collect, prompts
+from camelid_serve.testing import assert_engine_contract, collect, prompts
 
 LONG = Sampling(max_new_tokens=60_000)
 """For the model that never ends: minutes."""
@@ -30,6 +30,10 @@ def assert_greedy(model: Any, ids: Sequence[int], answer: Sequence[int]) -> None
         logits = model(torch.tensor([[*ids, *answer]])).logits[0, len(ids) - 1 : -1]
     given = logits.gather(-1, torch.tensor(answer)[:, None])[:, 0]
     assert float((logits.max(-1).values - given).max()) < CLOSE
+
+
+def test_the_engine_keeps_the_contract_of_all_engines(file: Callable[[str], Path]) -> None:
+    assert_engine_contract(load_host().registry("camelid_engines")["llamacpp"], file("f32"))
 
 
 @pytest.mark.parametrize("shared", [0, 20])

@@ -15,9 +15,11 @@ from camelid_core.tasks import Interrupted
 from camelid_train.config import Recipe
 from camelid_train.export.merge import merge
 from camelid_train.export.merge_config import MergeConfig
+from camelid_train.objectives.registry import objectives
 from camelid_train.objectives.rewards import Reward, rewards
 from camelid_train.planning.plan import plan
 from camelid_train.run import train
+from camelid_train.testing import assert_objective_contract
 from camelid_trl.trainer_mixin import TrlTrainerMixin
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
@@ -55,6 +57,12 @@ def test_the_loss_falls_and_the_margin_rises(attempt, recipe, kind, start):
     assert sum(losses[-3:]) < sum(losses[:3])
     assert min(margins[-3:]) > max(margins[:2])
     assert metrics["trained_tokens"] < metrics["total_tokens"]
+
+
+@pytest.mark.parametrize("name", ["dpo", "orpo"])
+def test_an_objective_keeps_the_contract_of_all_objectives(base, choices, tmp_path, home, name):
+    fields = ("data.eval_rows=3", "train.learning_rate=0.01", "train.preflight=false")
+    assert_objective_contract(objectives()[name], base(), choices, tmp_path / "runs", fields)
 
 
 def test_a_plan_counts_every_answer_of_a_group(recipe, home):

@@ -1,7 +1,5 @@
 """A model family, as data: how it is recognised, which template it takes, where LoRA goes."""
 
-from __future__ import annotations
-
 from camelid_core.models.adapters import ModelAdapter
 
 PYTHIA = ModelAdapter(

@@ -1,7 +1,5 @@
 """A prompt template, as data: one format per role."""
 
-from __future__ import annotations
-
 from camelid_core.templates.role_template import RoleTemplate
 
 QUESTION_ANSWER = RoleTemplate(

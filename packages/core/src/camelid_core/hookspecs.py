@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .models.adapters import ModelAdapter
     from .models.capabilities import Capability
     from .models.checkpoint_converters import CheckpointConverter
+    from .plugin_kit.plugin_kind import PluginKind
     from .plugins import Note
     from .readers import Reader
     from .tasks import Task
@@ -87,3 +88,9 @@ def camelid_notes() -> list[Note]:
 @hookspec
 def camelid_executors() -> list[Executor]:
     """Places to run a job's attempt: a local child process, a cluster."""
+
+
+@hookspec
+def camelid_plugin_kinds() -> list[PluginKind]:
+    """Kinds of plugins that `camelid plugins new` can begin: a hook, and the folder with the first files of such a
+    plugin."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .datasets.dataset import Dataset
     from .jobs.executors import Executor
     from .models.adapters import ModelAdapter
+    from .plugin_kit.plugin_kind import PluginKind
     from .readers import Reader
     from .tasks import Task
     from .templates.template import PromptTemplate
@@ -63,6 +64,13 @@ def camelid_executors() -> list[Executor]:
     from .jobs.executors import LocalExecutor
 
     return [LocalExecutor()]
+
+
+@hookimpl
+def camelid_plugin_kinds() -> list[PluginKind]:
+    from .builtin.plugin_kinds import KINDS
+
+    return list(KINDS)
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""Test helpers for plugin authors: contracts for templates and model adapters, a tiny tokenizer, tiny random models.
+"""Test helpers for plugin authors: contracts for templates, model adapters, datasets and readers; tiny random models.
 
 Knows how to make real, small models in seconds without a network. Not imported by the product.
 """
@@ -17,6 +17,8 @@ from .errors import TemplateError
 from .models.adapters import ModelAdapter, infer_lora_targets
 from .models.capabilities import capability_helps
 from .plugins import load_host
+from .plugin_kit.dataset_contract import assert_dataset_contract as assert_dataset_contract
+from .plugin_kit.reader_contract import assert_reader_contract as assert_reader_contract
 from .records import Message
 from .special_tokens import special_tokens
 from .templates.chat_template_export import render_chat_template

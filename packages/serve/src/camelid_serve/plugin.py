@@ -9,6 +9,8 @@ from camelid_core.hooks import hookimpl
 from camelid_core.tasks import Task
 
 if TYPE_CHECKING:
+    from camelid_core.plugin_kit.plugin_kind import PluginKind
+
     from .engine import EngineKind
 
 
@@ -26,6 +28,13 @@ def camelid_engines() -> list[EngineKind]:
             "transformers", "Any Transformers model, in this process.", "camelid_serve.engines.transformers:load"
         )
     ]
+
+
+@hookimpl
+def camelid_plugin_kinds() -> list[PluginKind]:
+    from .plugin_kinds import KINDS
+
+    return list(KINDS)
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""An engine without a model, for tests and load measurements; and the process that holds it.
+"""The contract of engines; an engine without a model, for tests and load measurements, and the process that holds it.
 
     python -m camelid_serve.testing        # what `camelid_serve.engine_process.host` is, with stub engines
 
@@ -25,6 +25,7 @@ from camelid_core.testing import tiny_tokenizer
 from camelid_core.tokenization.encoder import Encoder
 
 from .engine import Engine, FinishReason, PromptTooLong, Request, Sampling, TokenEvent
+from .engine_contract import assert_engine_contract as assert_engine_contract
 from .loaded_models import LoadedModel, LoadedModels
 
 

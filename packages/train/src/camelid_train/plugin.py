@@ -8,6 +8,7 @@ from camelid_core import hookimpl
 
 if TYPE_CHECKING:
     from camelid_core.commands import Command
+    from camelid_core.plugin_kit.plugin_kind import PluginKind
     from camelid_core.tasks import Task
 
     from .export.exporter import Exporter
@@ -55,6 +56,13 @@ def camelid_exporters() -> list[Exporter[Any]]:
     from .export.bitsandbytes import BITSANDBYTES
 
     return [BITSANDBYTES]
+
+
+@hookimpl
+def camelid_plugin_kinds() -> list[PluginKind]:
+    from .plugin_kinds import KINDS
+
+    return list(KINDS)
 
 
 @hookimpl

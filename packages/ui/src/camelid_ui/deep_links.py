@@ -15,8 +15,9 @@ import gradio as gr
 from camelid_train.config import Recipe
 
 from .i18n import Translator, translator_for
-from .pages import BUILT_IN_TABS, Pages, header
+from .pages import Pages, header
 from .services import Services
+from .tab_names import BUILT_IN_TABS
 from .tabs import PRIVATE
 from .tabs.chat import status_of
 from .tabs.merge import adapters as adapters_of

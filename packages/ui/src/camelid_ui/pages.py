@@ -13,11 +13,11 @@ from camelid_core.models.devices import describe_device
 
 from .i18n import Translator, t, translator_for
 from .services import Services
+from .tab_names import BUILT_IN_TABS
 from .tabs import EACH, chat, data, jobs, merge, plugins, predict, train
 from .tabs.components import hidden_box, panel
 from .views import esc
 
-BUILT_IN_TABS = ("data", "train", "chat", "predict", "merge", "jobs", "plugins")
 HEADER_SECONDS = 4.0
 
 

@@ -1,4 +1,4 @@
-"""Plugin of camelid-ui: one command and the hook for tabs. Imports no gradio."""
+"""Plugin of camelid-ui: one command, the hook for tabs, and how a plugin with a tab begins. Imports no gradio."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ from camelid_core.hooks import hookimpl
 
 if TYPE_CHECKING:
     from camelid_core.commands import Command
+    from camelid_core.plugin_kit.plugin_kind import PluginKind
 
 
 @hookimpl
 def camelid_hookspecs() -> list[str]:
     return ["camelid_ui.hookspecs"]
+
+
+@hookimpl
+def camelid_plugin_kinds() -> list[PluginKind]:
+    from .plugin_kinds import KINDS
+
+    return list(KINDS)
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""`camelid plugins list|doctor`."""
+"""`camelid plugins list|doctor|new`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import typer
 from camelid_core.plugins import load_host
 
 from .output import print_rows
+from .plugins_new import KindHelp, new_plugin
 
 app = typer.Typer(help="List plugins and find what is wrong with them.", no_args_is_help=True)
+app.command("new", cls=KindHelp)(new_plugin)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
