@@ -11,7 +11,7 @@ Implement them in the module your entry point names (group `camelid`, entry-poin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .hooks import hookspec
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .datasets.dataset import Dataset
     from .jobs.executors import Executor
     from .models.adapters import ModelAdapter
+    from .plugin_settings import PluginSettings
     from .plugins import Note
     from .readers import Reader
     from .tasks import Task
@@ -74,3 +75,8 @@ def camelid_notes() -> list[Note]:
 @hookspec
 def camelid_executors() -> list[Executor]:
     """Places to run a job's attempt: a local child process, a cluster."""
+
+
+@hookspec
+def camelid_settings() -> list[PluginSettings[Any]]:
+    """What this plugin can be set up with: one configuration class, for `camelid plugins settings` and the pages."""

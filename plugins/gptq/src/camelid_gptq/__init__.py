@@ -8,6 +8,7 @@ from camelid_core import hookimpl
 
 if TYPE_CHECKING:
     from camelid_core.commands import Command
+    from camelid_core.plugin_settings import PluginSettings
     from camelid_core.plugins import Note
     from camelid_train.export.exporter import Exporter
 
@@ -19,6 +20,13 @@ def camelid_exporters() -> list[Exporter[Any]]:
     from .exporter import GPTQ
 
     return [GPTQ]
+
+
+@hookimpl
+def camelid_settings() -> list[PluginSettings[Any]]:
+    from .settings import SETTINGS
+
+    return [SETTINGS]
 
 
 @hookimpl

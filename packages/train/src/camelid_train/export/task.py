@@ -15,6 +15,7 @@ from typing import Any
 from camelid_core.artefacts import Artefact, BaseModelEntry, Licences, Manifest, write_manifest
 from camelid_core.integrity import fingerprint
 from camelid_core.models.loading import load_tokenizer
+from camelid_core.models.plugin_versions import plugin_notes
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.models.template_choice import template_of
 from camelid_core.plugins import load_host
@@ -48,6 +49,8 @@ def export(config: ExportConfig, context: TaskContext) -> Mapping[str, Any]:
     host, exporter = load_host(), exporter_of(config.to)
     source = export_source(config, host)
     estimate = check(config, source, context.directory)
+    for note in plugin_notes(source, host):
+        context.emit("log", text=note)
     merging = exporter.whole and source.adapter_dir is not None
     context.emit("log", text=f"About {estimate.size / 1e6:,.0f} MB will be written. {estimate.note}".rstrip())
     with _merged(source, context) if merging else _as_is(source) as whole, removed_on_failure(context.output):
