@@ -86,7 +86,17 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     directory = tmp_path_factory.mktemp("wheels")
     isolation = ["--no-build-isolation"] if importlib.util.find_spec("hatchling") else []
     sources = [*PACKAGES, *(path.parent for path in sorted((ROOT / "plugins").glob("*/pyproject.toml")))]
-    build = [sys.executable, "-P", "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps", *isolation]
+    build = [
+        sys.executable,
+        "-P",
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        *isolation,
+    ]
     subprocess.run([*build, "--wheel-dir", directory, *sources], check=True)
     return {path.name.split("-")[0].replace("_", "-"): path for path in directory.glob("*.whl")}
 

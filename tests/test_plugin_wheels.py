@@ -21,9 +21,7 @@ from packaging.requirements import Requirement
 pytestmark = [pytest.mark.install, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[1]
-PLUGINS = {
-    f"camelid-{path.parent.name}": path.parent for path in sorted((ROOT / "plugins").glob("*/pyproject.toml"))
-}
+PLUGINS = {f"camelid-{path.parent.name}": path.parent for path in sorted((ROOT / "plugins").glob("*/pyproject.toml"))}
 OWN_TESTS = ("test_contract.py", "test_plugin.py")
 """Files of a plugin's own tests that need nothing but what it declares."""
 
@@ -59,12 +57,13 @@ import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 from packaging.requirements import Requirement
 for need in map(Requirement, requires(sys.argv[1]) or []):
-    try:
-        met = need.marker and not need.marker.evaluate({"extra": ""}) or need.specifier.contains(version(need.name), True)
-    except PackageNotFoundError:
-        met = False
-    if not met:
-        print(need.name)
+    if need.marker is None or need.marker.evaluate({"extra": ""}):
+        try:
+            met = need.specifier.contains(version(need.name), prereleases=True)
+        except PackageNotFoundError:
+            met = False
+        if not met:
+            print(need.name)
 """
 
 
@@ -132,7 +131,9 @@ def test_it_adds_what_is_its_own_and_no_more(alone, clean, bare):
     assert not unmet or alone in installed_apart(), unmet
     for file in (PLUGINS[alone] / "tests" / name for name in OWN_TESTS):
         if file.is_file():
-            done = clean.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", file, "--rootdir", PLUGINS[alone])
+            done = clean.run(
+                "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", file, "--rootdir", PLUGINS[alone]
+            )
             assert " passed" in done.stdout
             assert "skipped" not in done.stdout
 
@@ -145,6 +146,9 @@ def test_when_the_last_one_is_removed_all_is_as_it_was(clean, bare):
 def test_its_wheel_holds_its_package_and_is_named_as_its_directory(wheels, name):
     package = name.replace("-", "_")
     files = ZipFile(wheels[name]).namelist()
-    assert {file.split("/")[0] for file in files} == {package, f"{package}-{project_of(PLUGINS[name])['version']}.dist-info"}
+    assert {file.split("/")[0] for file in files} == {
+        package,
+        f"{package}-{project_of(PLUGINS[name])['version']}.dist-info",
+    }
     assert f"{package}/py.typed" in files
     assert project_of(PLUGINS[name])["entry-points"]["camelid"] == {name: package}

@@ -63,7 +63,9 @@ def test_a_tab_that_cannot_be_built_says_so_and_all_others_come_up(zoo):
     tabs = [block["props"]["id"] for block in config["components"] if block["type"] == "tabitem"]
     assert tabs == [*BUILT_IN_TABS, "broken", "sound"]
     assert any(block["props"].get("elem_id") == "it-is-there" for block in config["components"])
-    (said,) = [block for block in config["components"] if "camelid-failed-tab" in (block["props"].get("elem_classes") or [])]
+    (said,) = [
+        block for block in config["components"] if "camelid-failed-tab" in (block["props"].get("elem_classes") or [])
+    ]
     assert "camelid-zoo: KeyError: &#x27;z&#x27;" in said["props"]["value"]
     assert ("camelid-zoo", "tab 'broken' failed: KeyError: 'z'") in [
         (problem.plugin, problem.message) for problem in zoo.plugins.problems()

@@ -59,7 +59,7 @@ class PluginService:
     def stored(self, name: str) -> Config:
         """The stored values of a plugin's settings, defaults for others. Raises ConfigError: they do not fit."""
         chosen: PluginSettings[Any] = self.host.registry("camelid_settings")[name]
-        return validate(chosen.config, chosen.stored(), str(settings_file()))  # type: ignore[no-any-return]
+        return validate(chosen.config, chosen.stored(), str(settings_file()))
 
     def overridden(self, name: str) -> list[str]:
         """The environment variables that are set and win over what is stored."""
