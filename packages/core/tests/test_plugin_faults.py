@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from camelid_core.errors import DataError, PluginError
@@ -40,6 +42,10 @@ def refuses(*_):
     from camelid_core.errors import DataError
     raise DataError("this row has no answer.")
 
+import typer
+app = typer.Typer()
+app.command()(lambda: raises())
+
 class Method:
     name = "faulty"
 
@@ -56,6 +62,11 @@ class Given:
 @hookimpl
 def camelid_tasks():
     return [Task(f.__name__, "", f"{__name__}:Nothing", f"{__name__}:{f.__name__}") for f in (raises, leaves)]
+
+@hookimpl
+def camelid_commands():
+    from camelid_core.commands import Command
+    return [Command("fall", "Fall.", f"{__name__}:app"), Command("miss", "Miss.", f"{__name__}:no_such_app")]
 
 @hookimpl
 def camelid_readers():
@@ -126,6 +137,15 @@ def test_a_refusal_of_a_plugin_is_no_fault(host, faulty):
     assert AttemptResult.from_exception(refused.value).kind == "data_error"
 
 
+def put_on_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plugin above, and one whose hook fails, for processes that are started."""
+    (folder / "faulty_plugin.py").write_text(FAULTY)
+    broken = "from camelid_core import hookimpl\n@hookimpl\ndef camelid_tasks():\n    raise ValueError('oh')\n"
+    (folder / "broken_plugin.py").write_text(broken)
+    monkeypatch.setenv(PLUGINS_VARIABLE, "camelid-faulty==1.2=faulty_plugin camelid-broken==1=broken_plugin")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+
+
 @pytest.mark.parametrize(
     ("task", "sentence"),
     [
@@ -135,13 +155,27 @@ def test_a_refusal_of_a_plugin_is_no_fault(host, faulty):
     ],
 )
 def test_a_job_fails_with_the_plugins_name_and_the_worker_lives(home, tmp_path, monkeypatch, task, sentence):
-    (tmp_path / "faulty_plugin.py").write_text(FAULTY)
-    broken = "from camelid_core import hookimpl\n@hookimpl\ndef camelid_tasks():\n    raise ValueError('oh')\n"
-    (tmp_path / "broken_plugin.py").write_text(broken)
-    monkeypatch.setenv(PLUGINS_VARIABLE, "camelid-faulty==1.2=faulty_plugin camelid-broken==1=broken_plugin")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    put_on_path(tmp_path, monkeypatch)
     job = run_in_foreground(task, {})
     assert (job.state, job.error_kind) == (JobState.FAILED, "plugin_error")
     assert sentence in job.error
     (log,) = home.rglob("log.txt")
     assert "plugin camelid-broken: camelid_tasks failed: ValueError: oh" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("fall", "camelid: plugin camelid-faulty 1.2 failed: KeyError: 'z' (faulty_plugin, line "),
+        ("miss", "camelid: plugin camelid-faulty 1.2 failed: AttributeError: module 'faulty_plugin' has no attribute"),
+    ],
+)
+def test_a_command_that_fails_ends_with_the_plugins_name_behind_the_traceback(
+    home, tmp_path, monkeypatch, command, sentence
+):
+    put_on_path(tmp_path, monkeypatch)
+    start = [sys.executable, "-P", "-m", "camelid_core.cli", command]
+    done = subprocess.run(start, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(sentence)

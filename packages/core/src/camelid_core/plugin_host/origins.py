@@ -39,7 +39,7 @@ def origin_of(plugin: Plugin) -> PluginOrigin:
         source="editable" if _is_editable(found) else "installed",
         location=location,
         entry_point=module,
-        summary=found.metadata["Summary"] if "Summary" in found.metadata else "",
+        summary=str(found.metadata.json.get("summary", "")),
         requires=tuple(found.requires or ()),
     )
 
