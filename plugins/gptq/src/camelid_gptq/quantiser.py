@@ -24,6 +24,10 @@ from camelid_core.subprocesses import safe_environment
 from .settings import SETTINGS
 
 _SCRIPT = Path(__file__).with_name("gptqmodel_process.py")
+_GONE = (
+    "the setting python of gptq is {!r}, and there is no such file; `camelid plugins settings gptq "
+    "python=/path/to/bin/python` names another."
+)
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 5.0
 Report = Callable[[dict[str, Any]], None]
@@ -33,7 +37,7 @@ def missing_library() -> str:
     """What to install or to mend before anything can be quantised here, as a sentence; empty where all is there."""
     other = SETTINGS.load().python
     if other:
-        return "" if Path(other).is_file() else f"the setting python of gptq is {other!r}, and there is no such file."
+        return "" if Path(other).is_file() else _GONE.format(other)
     if find_spec("gptqmodel") is None:
         return (
             "GPTQModel is not installed; type `pip install camelid-gptq`, or name the Python of an environment that "
