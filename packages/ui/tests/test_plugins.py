@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import json
 import types
 from typing import Any
@@ -10,12 +12,14 @@ import gradio as gr
 import pytest
 from camelid_core import hookimpl
 from camelid_core.config import Config
+from camelid_core.errors import UsageError
 from camelid_core.plugin_settings import PluginSettings, settings_file
 from camelid_core.plugins import Host, Plugin, load_host
 from camelid_ui.access_profile import DEMO
 from camelid_ui.app import build_app
 from camelid_ui.i18n import Translator
 from camelid_ui.pages import BUILT_IN_TABS
+from camelid_ui.plugin_tabs import contained
 from camelid_ui.services import Services
 from camelid_ui.tabs import Tab, plugin_settings
 from pydantic import Field, SecretStr
@@ -37,6 +41,15 @@ def fails(services: Services) -> None:
     raise KeyError("z")
 
 
+def exits_at_a_click(value: str) -> str:
+    raise SystemExit(3)
+
+
+def works(services: Services) -> None:
+    text = gr.Textbox(elem_id="it-is-there")
+    gr.Button(elem_id="press").click(exits_at_a_click, text, text)
+
+
 @pytest.fixture
 def zoo(services) -> Services:
     """With a plugin that has settings, a tab that cannot be built, and one that can."""
@@ -48,7 +61,7 @@ def zoo(services) -> Services:
 
     @hookimpl
     def camelid_tabs() -> list[Any]:
-        return [Tab("broken", "Broken", fails), Tab("sound", "Sound", lambda _: gr.Textbox(elem_id="it-is-there"))]
+        return [Tab("broken", "Broken", fails), Tab("sound", "Sound", works)]
 
     module.camelid_settings, module.camelid_tabs = camelid_settings, camelid_tabs  # type: ignore[attr-defined]
     host = Host()
@@ -70,6 +83,52 @@ def test_a_tab_that_cannot_be_built_says_so_and_all_others_come_up(zoo):
     assert ("camelid-zoo", "tab 'broken' failed: KeyError: 'z'") in [
         (problem.plugin, problem.message) for problem in zoo.plugins.problems()
     ]
+
+
+@pytest.mark.parametrize("error", [KeyError("z"), SystemExit(3), UsageError("choose one.")])
+@pytest.mark.parametrize("kind", ["plain", "streaming", "async", "async streaming"])
+def test_a_handler_that_fails_is_a_sentence_and_the_server_lives(error, kind):
+    """SystemExit in a handler would end the server's event loop."""
+
+    def plain(value):
+        raise error
+
+    def streaming(value):
+        yield value
+        raise error
+
+    async def awaited(value):
+        raise error
+
+    async def awaited_streaming(value):
+        yield value
+        raise error
+
+    async def results(handler):
+        found = handler("x")
+        if inspect.isasyncgen(found):
+            return [each async for each in found]
+        return await found if inspect.isawaitable(found) else list(found)
+
+    handlers = {"plain": plain, "streaming": streaming, "async": awaited, "async streaming": awaited_streaming}
+    handler = contained(handlers[kind], "camelid-zoo")
+    assert inspect.signature(handler) == inspect.signature(handlers[kind])
+    with pytest.raises(gr.Error) as said:
+        asyncio.run(results(handler))
+    expected = "choose one." if isinstance(error, UsageError) else f"camelid-zoo: {type(error).__name__}: "
+    assert said.value.message.startswith(expected)
+
+
+def test_handlers_of_a_plugins_tab_are_contained_and_ours_are_not(zoo):
+    demo = build_app(zoo)
+    ids = {block.elem_id: ident for ident, block in demo.blocks.items() if getattr(block, "elem_id", None)}
+    contained_ones = [
+        handler for handler in demo.fns.values() if getattr(handler.fn, "__name__", "") == "exits_at_a_click"
+    ]
+    (handler,) = contained_ones
+    assert handler.targets == [(ids["press"], "click")]
+    with pytest.raises(gr.Error, match="camelid-zoo: SystemExit: 3"):
+        handler.fn("x")
 
 
 def test_the_page_says_where_plugins_lie_and_which_are_left_out(zoo):

@@ -223,11 +223,10 @@ class Host:
         implementations = {impl.plugin_name: impl for impl in getattr(self._manager.hook, hook).get_hookimpls()}
         for plugin in self.plugins:
             if plugin.name in implementations:
-                self._collect_from(plugin.name, implementations[plugin.name].function, registry)
+                self._collect_from(plugin.name, hook, implementations[plugin.name].function, registry)
         return registry
 
-    def _collect_from(self, plugin: str, function: Any, registry: Registry[Any]) -> None:
-        hook = function.__name__
+    def _collect_from(self, plugin: str, hook: str, function: Any, registry: Registry[Any]) -> None:
         timeout = _timeout_for(plugin)
         result = guarded_call(lambda: [(_name_of(item), item) for item in function()], f"{hook} of {plugin}", timeout)
         if result.given_up:

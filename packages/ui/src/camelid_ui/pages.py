@@ -10,13 +10,12 @@ from typing import Any
 
 import gradio as gr
 from camelid_core.models.devices import describe_device
-from camelid_core.plugin_faults import error_sentence
 
 from .i18n import Translator, t, translator_for
+from .plugin_tabs import build_plugin_tab
 from .services import Services
-from .tabs import EACH, Tab, chat, data, jobs, merge, plugins, predict, train
+from .tabs import EACH, chat, data, jobs, merge, plugins, predict, train
 from .tabs.components import hidden_box, panel
-from .views import error as error_view
 from .views import esc
 
 BUILT_IN_TABS = ("data", "train", "chat", "predict", "merge", "jobs", "plugins")
@@ -63,22 +62,8 @@ def build_pages(services: Services) -> Pages:
                 built[name] = builders[name](services)
         for plugin in theirs:
             with _tab(plugin.name, plugin.label, opened[plugin.name]):
-                _build_theirs(plugin, services)
+                build_plugin_tab(plugin, services)
     return Pages(head, tabs, query, opened, **built)
-
-
-def _build_theirs(plugin: Tab, services: Services) -> None:
-    """A tab that fails is one sentence, and no reason for the other pages not to come up."""
-    with gr.Column() as column:
-        try:
-            plugin.build(services)
-            return
-        except Exception as error:
-            owner = services.host.registry("camelid_tabs").plugin_of(plugin.name)
-            services.host.report(owner, error, f"tab {plugin.name!r}")
-            message = f"{owner}: {error_sentence(error)}"
-    column.visible = False  # what it had laid out before
-    panel(error_view(message), elem_classes="camelid-failed-tab")
 
 
 def _tab(name: str, label: Any, opened: gr.Textbox) -> gr.Tab:

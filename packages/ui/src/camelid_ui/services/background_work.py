@@ -147,7 +147,7 @@ class BackgroundRunner:
             state = "done"
         except CamelidError as error:
             work.error = str(error)
-        except Exception as error:  # whatever it is, the page shows it as a sentence
+        except (Exception, SystemExit) as error:  # whatever it is, the page shows it as a sentence
             work.error = error_sentence(error)
         finally:
             work.ended = time.monotonic()

@@ -247,7 +247,10 @@ class ChatService:
         ready = ChatStatus("ready", model, base=base, compare_with=compare_with)
         try:
             self._load_each(model, compare_with)
-        except Exception as error:  # whatever an engine's library raises: the page must show it, and not wait for ever
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # whatever an engine's library raises: the page must show it, and not wait for ever
             message = str(error) if isinstance(error, CamelidError) else error_sentence(error)
             left = self._engine.alive and model in self._engine.models
             self._status = (

@@ -178,7 +178,10 @@ class ExportService:
             estimate = self._check(config)
         except CamelidError as problem:
             return ExportOffer(key, exporter.name, exporter.help, refusal=str(problem))
-        except Exception as problem:  # a plugin's exporter that fails must not take the others' offers along
+        except (
+            Exception,
+            SystemExit,
+        ) as problem:  # a plugin's exporter that fails must not take the others' offers along
             return ExportOffer(key, exporter.name, exporter.help, refusal=error_sentence(problem))
         return ExportOffer(key, exporter.name, exporter.help, estimate.size, estimate.memory)
 

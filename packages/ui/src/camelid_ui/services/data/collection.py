@@ -111,7 +111,7 @@ class DatasetCollection:
             if dataset.name in self.host.datasets:
                 try:
                     entry = entry_of(dataset)
-                except Exception as error:  # a plugin's dataset that fails must not take the others along
+                except (Exception, SystemExit) as error:  # a plugin's dataset that fails must not take the others along
                     self.host.report(self.host.datasets.plugin_of(dataset.name), error, f"dataset {dataset.name!r}")
                 else:
                     yield entry
