@@ -7,7 +7,8 @@ that is Camelid's or a plugin's counts: a library fails because of who called it
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from types import FrameType
 from typing import Any
@@ -23,23 +24,23 @@ def plugin_fault(error: BaseException, host: Host | None = None) -> PluginError 
     host = host or loaded_host()
     if host is None:
         return None
-    frames = [(frame, _owner(_module_of(frame), host)) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    ours = [(frame, plugin) for frame, plugin in frames if plugin is not None]
+    calls = [(frame, line, _owner(_module_of(frame), host)) for frame, line in traceback.walk_tb(error.__traceback__)]
+    ours = [(frame, line, owner) for frame, line, owner in calls if owner is not None]
     if not ours:
         return None
-    frame, plugin = ours[-1]
+    frame, line, plugin = ours[-1]
     if plugin.name in FIRST_PARTY:
         lent = _lent_object(error, frame, host)
         if lent is None:
             return None
         plugin = lent
-    calls = [each for each, owner in ours if owner is plugin]
-    provided = next(filter(None, (_provided(each, plugin, host) for each in calls)), "") or _only_hook(plugin)
-    line = traceback.extract_tb(error.__traceback__)[[each for each, _ in frames].index(frame)].lineno
-    place = f"{_module_of(frame)}, line {line}"
-    what = shortened(one_line(error))
+    frames = [each for each, _, owner in ours if owner is plugin]
+    provided = _provided_by_any(frames, plugin, host) or _only_hook(plugin)
     through = f" in {provided}" if provided else ""
-    return PluginError(f"plugin {plugin.name} {plugin.version} failed{through}: {what} ({place}).")
+    place = f"{_module_of(frame)}, line {line}"
+    return PluginError(
+        f"plugin {plugin.name} {plugin.version} failed{through}: {shortened(one_line(error))} ({place})."
+    )
 
 
 def error_sentence(error: BaseException) -> str:
@@ -58,7 +59,7 @@ def _owner(module: str, host: Host) -> Plugin | None:
 
 def _package(plugin: Plugin) -> str:
     """The package of the plugin's entry module: all that is inside is the plugin's."""
-    name = str(plugin.module.__name__)
+    name = str(getattr(plugin.module, "__name__", ""))
     return name if hasattr(plugin.module, "__path__") else name.rpartition(".")[0] or name
 
 
@@ -77,9 +78,15 @@ def _lent_object(error: BaseException, frame: FrameType, host: Host) -> Plugin |
     return None if found is None or found.name in FIRST_PARTY else found
 
 
+def _provided_by_any(frames: Iterable[FrameType], plugin: Plugin, host: Host) -> str:
+    with suppress(Exception):  # what a plugin gave may fail at being looked at, too
+        return next(filter(None, (_provided(frame, plugin, host) for frame in frames)), "")
+    return ""
+
+
 def _provided(frame: FrameType, plugin: Plugin, host: Host) -> str:
     """`camelid_exporters 'gptq'`: what the plugin provides whose code a frame runs."""
-    if frame.f_code.co_name in host.hooks() and frame.f_code.co_name in vars(plugin.module):
+    if frame.f_code.co_name in host.hooks() and hasattr(plugin.module, frame.f_code.co_name):
         return frame.f_code.co_name
     for hook, registry in host.collected():
         for item in registry:
@@ -103,5 +110,7 @@ def _runs(frame: FrameType, part: Any) -> bool:
 
 def _only_hook(plugin: Plugin) -> str:
     """The hook of a plugin that implements one only."""
-    hooks = [name for name, value in vars(plugin.module).items() if name.startswith("camelid_") and callable(value)]
+    hooks = [
+        name for name in dir(plugin.module) if name.startswith("camelid_") and callable(getattr(plugin.module, name))
+    ]
     return hooks[0] if len(hooks) == 1 else ""

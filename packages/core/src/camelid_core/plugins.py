@@ -228,7 +228,7 @@ class Host:
 
     def _collect_from(self, plugin: str, hook: str, function: Any, registry: Registry[Any]) -> None:
         timeout = _timeout_for(plugin)
-        result = guarded_call(lambda: [(_name_of(item), item) for item in function()], f"{hook} of {plugin}", timeout)
+        result = guarded_call(lambda: [_named(item) for item in function()], f"{hook} of {plugin}", timeout)
         if result.given_up:
             self._report(plugin, f"{hook} took over {timeout:g} s and was given up.", hook=hook)
             return
@@ -236,9 +236,9 @@ class Host:
             self._report(plugin, f"{hook} failed: {result.failure}", result.detail, hook)
             return
         self._warn_if_slow(plugin, hook, result.seconds)
-        for name, item in result.value:
-            if name is None:
-                self._report(plugin, f"{hook} gave {item!r}, which has no name.")
+        for item, nameless in result.value:
+            if nameless:
+                self._report(plugin, f"{hook} gave {nameless}, which has no name.")
                 continue
             try:
                 registry.add(item, plugin)
@@ -282,10 +282,9 @@ def _timeout_for(plugin: str) -> float | None:
     return None if plugin in FIRST_PARTY else HOOK_TIMEOUT_SECONDS
 
 
-def _name_of(item: Any) -> str | None:
-    """The name of what a hook gave; None where it has none."""
-    name = getattr(item, "name", None)
-    return name if isinstance(name, str) else None
+def _named(item: Any) -> tuple[Any, str]:
+    """What a hook gave; and, if it has no name, how to show it."""
+    return item, "" if isinstance(getattr(item, "name", None), str) else repr(item)
 
 
 @functools.cache
