@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # every program started here has 
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = ROOT / "examples" / "plugin-minimal"
+PACKAGES = tuple(ROOT / "packages" / name for name in ("core", "train", "serve", "ui"))
 OURS = ("camelid", "_camelid", "_editable", "__editable__")
 
 
@@ -65,19 +66,39 @@ class Environment:
 
 @pytest.fixture(scope="session")
 def make_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Environment]:
-    """Makes an environment with the four packages and further distributions of ours, by their directories. `without`
-    are third-party packages that it does not get from here."""
+    """Makes an environment with the four packages, or with `sources`, and further distributions of ours, by their
+    directories or wheels. `without` are third-party packages that it does not get from here."""
 
-    def make(*further: Path, without: tuple[str, ...] = ()) -> Environment:
+    def make(*further: Path, without: tuple[str, ...] = (), sources: Sequence[Path] = PACKAGES) -> Environment:
         path = bare_environment(tmp_path_factory.mktemp("clean") / "venv", with_pip=True, without=without)
         made = Environment(path, tmp_path_factory.mktemp("home"))
         isolation = ["--no-build-isolation"] if importlib.util.find_spec("hatchling") else []
-        sources = [*(ROOT / "packages" / name for name in ("core", "train", "serve", "ui")), *further]
         quiet = ("--quiet", "--disable-pip-version-check", "--no-deps")
-        made.run("python", "-m", "pip", "install", *quiet, *isolation, *sources)
+        made.run("python", "-m", "pip", "install", *quiet, *isolation, *sources, *further)
         return made
 
     return make
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A wheel of each package and each plugin, by the distribution's name."""
+    directory = tmp_path_factory.mktemp("wheels")
+    isolation = ["--no-build-isolation"] if importlib.util.find_spec("hatchling") else []
+    sources = [*PACKAGES, *(path.parent for path in sorted((ROOT / "plugins").glob("*/pyproject.toml")))]
+    build = [
+        sys.executable,
+        "-P",
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        *isolation,
+    ]
+    subprocess.run([*build, "--wheel-dir", directory, *sources], check=True)
+    return {path.name.split("-")[0].replace("_", "-"): path for path in directory.glob("*.whl")}
 
 
 @pytest.fixture(scope="session")

@@ -40,10 +40,14 @@ for name in ("camelid-core", "camelid-train", "camelid-serve", "camelid-ui", "ca
 def test_the_plugin_is_found_and_sound(environment):
     rows = {row["plugin"]: row for row in environment.json("plugins", "list")}
     assert list(rows) == ["camelid-core", "camelid-train", "camelid-serve", "camelid-ui", "camelid-minimal"]
-    assert rows["camelid-minimal"] == {
-        "plugin": "camelid-minimal",
-        "version": "0.1.0",
-        "gives": ["greetings", "pythia", "question-answer", "halfway"],
+    row = rows["camelid-minimal"]
+    assert (row["version"], row["source"]) == ("0.1.0", "installed")
+    assert Path(row["location"]).is_relative_to(environment.path)
+    assert row["adds"] == {
+        "camelid_datasets": ["greetings"],
+        "camelid_model_adapters": ["pythia"],
+        "camelid_prompt_templates": ["question-answer"],
+        "camelid_trainer_callbacks": ["halfway"],
     }
     assert "All 5 plugins are sound." in environment.run("camelid", "plugins", "doctor").stdout
 
@@ -118,15 +122,16 @@ BROKEN = {
 
 
 HASTY = """
-from camelid_core import cli, plugins
+from camelid_core import cli
+from camelid_core.plugin_host import discovery
 
-load = plugins._import_with_timeout
+load = discovery._import
 
-def hasty(entry):
-    plugins.IMPORT_TIMEOUT_SECONDS = 0.5 if entry.name == "camelid-hangs" else 60.0
-    return load(entry)
+def hasty(entry, owner, version):
+    discovery.IMPORT_TIMEOUT_SECONDS = 0.5 if owner == "camelid-hangs" else 60.0
+    return load(entry, owner, version)
 
-plugins._import_with_timeout = hasty
+discovery._import = hasty
 cli.main()
 """
 

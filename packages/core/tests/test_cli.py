@@ -9,7 +9,6 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated
 
 import pytest
@@ -17,6 +16,7 @@ import typer
 from camelid_core import cli
 from camelid_core.commands import Command
 from camelid_core.errors import CamelidError, MissingPackage, TrainingError, UnknownName, UsageError
+from camelid_core.plugins import Host
 from camelid_core.registry import Registry
 
 HELP = [sys.executable, "-m", "camelid_core.cli", "--help"]
@@ -70,7 +70,9 @@ def command(monkeypatch):
         app.command()(action)
         commands = Registry("command")
         commands.add(Command("go", "Go.", "here:app"), "test")
-        monkeypatch.setattr(cli, "load_host", lambda: SimpleNamespace(commands=commands))
+        host = Host()
+        host._registries["camelid_commands"] = commands
+        monkeypatch.setattr(cli, "load_host", lambda: host)
         monkeypatch.setattr(cli, "import_attribute", lambda target: app)
 
     return make

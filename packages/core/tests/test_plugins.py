@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from camelid_core import plugins
-from camelid_core.errors import UnknownName
+from camelid_core.errors import PluginError, UnknownName
+from camelid_core.plugin_host import discovery as discovery_module
 from camelid_core.plugins import FIRST_PARTY, Host, Plugin, discover
 
 TEMPLATE = """
@@ -50,7 +51,7 @@ def install(tmp_path, monkeypatch):
 
 def load() -> Host:
     host = Host()
-    host.load(discover(host.problems))
+    host.add(discover())
     host.check()
     return host
 
@@ -161,13 +162,14 @@ def test_where_code_failed_the_traceback_is_kept(install):
 def test_a_plugin_that_hangs_is_given_up(install, monkeypatch, tmp_path):
     over = tmp_path / "over"
     install("broken", f"import pathlib, time\nwhile not pathlib.Path({str(over)!r}).exists(): time.sleep(0.01)")
-    import_with_timeout = plugins._import_with_timeout
+    import_one = discovery_module._import
 
-    def hasty(entry):
-        monkeypatch.setattr(plugins, "IMPORT_TIMEOUT_SECONDS", 0.2 if entry.name == "broken" else 60.0)
-        return import_with_timeout(entry)
+    def hasty(entry, owner, version):
+        seconds = 0.2 if owner == "broken" else 60.0
+        monkeypatch.setattr(discovery_module, "IMPORT_TIMEOUT_SECONDS", seconds)
+        return import_one(entry, owner, version)
 
-    monkeypatch.setattr(plugins, "_import_with_timeout", hasty)
+    monkeypatch.setattr(discovery_module, "_import", hasty)
     host = load()
     over.touch()
     assert complaints(host, "broken") == "importing 'broken' took over 0.2 s and was given up."
@@ -280,9 +282,94 @@ def test_copied_sources_are_named_by_the_environment(tmp_path, monkeypatch):
     """No distribution is there; a name that is already taken by one stays with it."""
     (tmp_path / "copied_plugin.py").write_text(SOUND)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv(plugins.PLUGINS_VARIABLE, "camelid-copied==3.2=copied_plugin camelid-gone==1=no_such_module")
-    problems: list[plugins.Problem] = []
-    found = {plugin.name: plugin.version for plugin in discover(problems)}
+    monkeypatch.setenv(
+        discovery_module.PLUGINS_VARIABLE, "camelid-copied==3.2=copied_plugin camelid-gone==1=no_such_module"
+    )
+    discovery = discover()
+    found = {plugin.name: plugin.version for plugin in discovery.plugins}
     assert found["camelid-copied"] == "3.2"
     assert set(FIRST_PARTY) <= found.keys()
-    assert [problem.plugin for problem in problems] == ["camelid-gone"]
+    assert [problem.plugin for problem in discovery.problems] == ["camelid-gone"]
+
+
+def test_what_is_written_to_stdout_past_python_does_not_mix_with_output(install, capfd):
+    install(
+        "camelid-loud", f"import os, subprocess\nos.write(1, b'raw\\n')\nsubprocess.run(['echo', 'child'])\n{SOUND}"
+    )
+    assert "mine" in load().templates
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert set(printed.err.splitlines()) == {"raw", "child"}
+
+
+def test_a_hook_that_hangs_or_prints_harms_nobody(install, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(plugins, "HOOK_TIMEOUT_SECONDS", 0.5)
+    over = tmp_path / "over"
+    waits = (
+        f"import pathlib, time\n    while not pathlib.Path({str(over)!r}).exists(): time.sleep(0.01)\n    return []\n"
+    )
+    install("broken", TEMPLATE + f"@hookimpl\ndef camelid_datasets():\n    {waits}")
+    install("camelid-loud", SOUND.replace("():\n", "():\n    print('called')\n"))
+    host = load()
+    over.touch()
+    assert complaints(host, "broken") == "camelid_datasets took over 0.5 s and was given up."
+    assert "mine" in host.templates
+    assert_unharmed(host)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_hook_may_ask_for_what_other_hooks_give(install):
+    """Hooks of plugins run in threads of their own: the host must not hold what they wait for."""
+    asks = "from camelid_core import hookimpl\n@hookimpl\ndef camelid_datasets():\n    import builtins\n"
+    install("camelid-asks", asks + "    return [] if 'alpaca' in builtins.the_host.templates else None\n")
+    import builtins
+
+    host = builtins.the_host = Host()
+    try:
+        host.add(discover())
+        assert host.check() == []
+    finally:
+        del builtins.the_host
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        (f"import time\ntime.sleep(0.3)\n{SOUND}", "importing it took 0."),
+        (SOUND.replace("():\n", "():\n    import time\n    time.sleep(0.3)\n"), "camelid_prompt_templates took 0."),
+    ],
+    ids=["import", "hook"],
+)
+def test_what_is_slow_is_reported_with_seconds_and_is_no_problem(install, monkeypatch, source, sentence):
+    monkeypatch.setattr(plugins, "SLOW_SECONDS", 0.25)
+    install("camelid-slow", source)
+    host = load()
+    assert host.problems == []
+    (warning,) = [each for each in host.warnings if each.plugin == "camelid-slow"]
+    assert warning.message.startswith(sentence)
+    assert " s, for which every start waits." in warning.message
+    assert "mine" in host.templates
+
+
+def test_an_unknown_name_may_be_of_a_plugin_that_is_broken(install):
+    install("broken", TEMPLATE + "@hookimpl\ndef camelid_datasets():\n    raise KeyError('gone')\n")
+    host = load()
+    with pytest.raises(
+        PluginError, match=r"'mine' .*It may be .*\(broken: camelid_datasets failed: KeyError: 'gone'\)"
+    ):
+        host.datasets["mine"]
+    with pytest.raises(UnknownName) as unknown:  # that hook of it is sound: it has none
+        host.templates["mine"]
+    assert not isinstance(unknown.value, PluginError)
+
+
+def test_problems_are_announced_once_each_whenever_they_are_found(install):
+    install("camelid-absent", "import no_such_module")
+    install("broken", TEMPLATE + "@hookimpl\ndef camelid_datasets():\n    raise KeyError('gone')\n")
+    host, heard = Host(), []
+    host.add(discover())
+    host.announce(heard.append)
+    assert [problem.plugin for problem in heard] == ["camelid-absent"]
+    host.check()
+    host.check()
+    assert [problem.plugin for problem in heard] == ["camelid-absent", "broken"]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+import types
 from pathlib import Path
 from typing import Any
 
 import pytest
+from camelid_core import hookimpl
 from camelid_core.artefacts import BaseModelEntry, Manifest, write_manifest
 from camelid_core.errors import ArtefactError, ConfigError, ModelError, UnknownName
 from camelid_core.integrity import fingerprint
 from camelid_core.models.resolved_model import resolve_model
-from camelid_core.plugins import load_host
+from camelid_core.plugins import Host, Plugin, load_host
 from camelid_core.records import Message
 from camelid_core.template_contract import make_contract
+from camelid_core.templates.role_template import RoleTemplate
 from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Sampling
 from camelid_serve.generation_config import recommended_sampling, unused_settings
@@ -118,6 +121,26 @@ def test_what_is_not_followed_is_said_once_while_a_model_loads(base: Path, tmp_p
     directory = with_generation_config(base, tmp_path / "model", {"num_beams": 4})
     load_model(str(directory), load_host(), report=said.append).close()
     assert sum("num_beams 4" in line for line in said) == 1
+
+
+def test_another_version_of_the_templates_plugin_is_said_while_a_model_loads(
+    adapter: Path, base: Path, tiny: LoadedModel, tmp_path: Path
+) -> None:
+    module = types.ModuleType("mine")
+    mine = RoleTemplate("mine", "x", user="{content}", assistant=">")
+    module.camelid_prompt_templates = hookimpl(lambda: [mine], specname="camelid_prompt_templates")  # type: ignore[attr-defined]
+    host = Host()
+    host.load([*load_host().plugins, Plugin("camelid-mine", "2.0", module)])
+    directory = tmp_path / "artefact"
+    shutil.copytree(adapter, directory)
+    contract = make_contract(mine, tiny.encoder.tokenizer)
+    origin = BaseModelEntry(id="tiny", path=str(base), fingerprint=fingerprint(base))
+    manifest = Manifest(kind="adapter", base=origin, template=contract, plugins={"camelid-mine": "1.0"})
+    write_manifest(directory, manifest)
+    said: list[str] = []
+    load_model(str(directory), host, report=said.append).close()
+    (note,) = [line for line in said if "camelid-mine" in line]
+    assert "was made with the template 'mine' of camelid-mine 1.0, and camelid-mine 2.0 is installed here" in note
 
 
 def test_what_cannot_fit_is_refused_before_it_is_encoded(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,19 +9,22 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from .commands import Command
-from .errors import CamelidError, UsageError, did_you_mean, shortened
+from .errors import CamelidError, PluginError, UsageError, did_you_mean, shortened
 from .file_permissions import restrict_to_owner
 from .paths import home, validated_path
-from .plugins import load_host
+from .plugin_faults import plugin_fault
+from .plugin_host.selection import select_plugins
+from .plugins import Problem, load_host
 from .subprocesses import SAFE_PATH
 from .tasks import import_attribute
 
@@ -44,7 +47,9 @@ class _LazyCommandGroup(TyperGroup):
         if name not in commands:
             if name.startswith("-"):
                 return super().resolve_command(ctx, args)
-            ctx.fail(f"there is no command {name!r}.{did_you_mean(name, commands.names())} `camelid --help` shows all.")
+            missing = f" {reason}" if (reason := commands.missing) else ""
+            hint = f"{did_you_mean(name, commands.names())} `camelid --help` shows all.{missing}"
+            ctx.fail(f"there is no command {name!r}.{hint}")
         return name, load_command(commands[name]), args[1:]
 
 
@@ -85,10 +90,49 @@ app = typer.Typer(
 )
 
 
+def _choose_plugins(context: typer.Context, parameter: typer.CallbackParam, given: Any) -> Any:
+    """Choose before any command is looked up: plugins bring commands."""
+    if given in (None, False):
+        return given
+    if context.meta.setdefault("camelid.plugins", parameter.name) != parameter.name:
+        raise UsageError("--no-plugins and --only-plugins exclude each other; type one of them.")
+    select_plugins(os.environ, None if parameter.name == "no_plugins" else given)
+    return given
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    context: typer.Context,
+    no_plugins: Annotated[
+        bool,
+        typer.Option(
+            "--no-plugins", is_eager=True, callback=_choose_plugins, help="Load Camelid's own packages and no plugin."
+        ),
+    ] = False,
+    only_plugins: Annotated[
+        str | None,
+        typer.Option(
+            "--only-plugins",
+            is_eager=True,
+            callback=_choose_plugins,
+            metavar="NAME,NAME",
+            help="Load these plugins and no others. Processes that this one starts do the same.",
+        ),
+    ] = None,
+) -> None:
     """Collect instruction data, fine-tune language models, merge, chat, predict and serve."""
     restrict_to_owner(home())
+    host = load_host()
+    if context.invoked_subcommand == "plugins":  # it says all of this itself
+        host.announce(lambda problem: None)
+        return
+    if host.exclusion:
+        sys.stderr.write(f"camelid: {host.exclusion} leaves out {', '.join(host.excluded) or 'no installed plugin'}.\n")
+    host.announce(_say_problem)
+
+
+def _say_problem(problem: Problem) -> None:
+    sys.stderr.write(f"camelid: plugin {problem.plugin}: {problem.message} `camelid plugins doctor` says more.\n")
 
 
 def _check_utf8(arguments: Sequence[str]) -> None:
@@ -129,9 +173,23 @@ def main() -> None:
     except BrokenPipeError:
         raise SystemExit(0) from None
     except OSError as error:
+        if fault := plugin_fault(error):
+            _leave_with_fault(fault)
         with suppress(OSError):  # it may be the terminal that is gone
             sys.stderr.write(f"camelid: {_os_error_message(error)}\n")
         raise SystemExit(2 if error.errno == errno.ENAMETOOLONG else 1) from None
+    except Exception as error:
+        fault = plugin_fault(error)
+        if fault is None:
+            raise
+        _leave_with_fault(fault)
+
+
+def _leave_with_fault(fault: PluginError) -> NoReturn:
+    """Its author needs the traceback, and whoever ran it the last line."""
+    traceback.print_exc()
+    sys.stderr.write(f"camelid: {fault} `camelid --no-plugins` leaves all plugins out.\n")
+    raise SystemExit(fault.exit_code) from None
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from . import strict_json
@@ -153,8 +154,19 @@ def _error_message(cls: type[BaseModel], detail: ErrorDetails) -> str:
         return f"{path}: unknown key.{did_you_mean(str(detail['loc'][-1]), known)} Known: {', '.join(sorted(known))}."
     if detail["type"] == "missing":
         return f"{path}: required, but not given."
-    given = detail["input"]
-    return f"{path}: {detail['msg'].removeprefix('Value error, ')} (given: {shortened(repr(given))})."
+    given = "" if _holds_secret(cls, detail["loc"]) else f" (given: {shortened(repr(detail['input']))})"
+    return f"{path}: {detail['msg'].removeprefix('Value error, ')}{given}."
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether the value of a field must not be shown."""
+    return SecretStr in (field.annotation, *typing.get_args(field.annotation))
+
+
+def _holds_secret(cls: type[BaseModel], loc: tuple[int | str, ...]) -> bool:
+    """Whether what stands at `loc` is a secret, or the whole with one in it."""
+    fields = cls.model_fields
+    return any(map(is_secret, fields.values())) if not loc else str(loc[0]) in fields and is_secret(fields[str(loc[0])])
 
 
 def _fields_at(cls: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

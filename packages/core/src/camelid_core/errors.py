@@ -4,6 +4,8 @@
     ├── UsageError          what a person typed does not fit           (ValueError, exit code 2)
     │   └── ConfigError     a recipe or override                       (exit code 2)
     ├── UnknownName         nothing of that kind has that name         (LookupError, exit code 2)
+    ├── PluginError         code of a plugin that failed               (RuntimeError)
+    │   └── UnavailableName an unknown name that a broken plugin may have
     ├── DuplicateName       two plugins claim one name                 (ValueError)
     ├── DataError           a data file or record                      (ValueError)
     ├── TemplateError       messages that a template cannot render     (ValueError)
@@ -55,6 +57,18 @@ class UnknownName(CamelidError, LookupError):
         elif known:
             message += f" Known: {', '.join(known)}."
         super().__init__(message)
+
+
+class PluginError(CamelidError, RuntimeError):
+    pass
+
+
+class UnavailableName(UnknownName, PluginError):
+    """`reason` is a sentence on the plugins that are broken."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], listing: str = "", reason: str = "") -> None:
+        super().__init__(kind, name, known, listing)
+        self.args = (f"{self.args[0]} {reason} `camelid plugins doctor` says more.",)
 
 
 class DuplicateName(CamelidError, ValueError):

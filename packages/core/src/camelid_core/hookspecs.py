@@ -11,7 +11,7 @@ Implement them in the module your entry point names (group `camelid`, entry-poin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .hooks import hookspec
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .models.capabilities import Capability
     from .models.checkpoint_converters import CheckpointConverter
     from .plugin_kit.plugin_kind import PluginKind
+    from .plugin_settings import PluginSettings
     from .plugins import Note
     from .readers import Reader
     from .tasks import Task
@@ -94,3 +95,8 @@ def camelid_executors() -> list[Executor]:
 def camelid_plugin_kinds() -> list[PluginKind]:
     """Kinds of plugins that `camelid plugins new` can begin: a hook, and the folder with the first files of such a
     plugin."""
+
+
+@hookspec
+def camelid_settings() -> list[PluginSettings[Any]]:
+    """What this plugin can be set up with: one configuration class, for `camelid plugins settings` and the pages."""

@@ -1,43 +1,42 @@
-"""Discover, load and check plugins; collect what they provide into registries.
+"""The plugin host: registers plugins, checks their hooks and collects what they provide into registries.
 
-Knows entry points, pluggy and how a plugin can be broken. Knows nothing of what plugins provide.
+Knows pluggy and how a plugin can be broken. Knows nothing of what plugins provide.
 A broken plugin becomes a `Problem` in the report: never silent, never fatal to the rest.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
-import os
-import sys
 import threading
 import traceback
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, distributions
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import pluggy
 
 from .errors import CamelidError, did_you_mean
-from .hooks import API_VERSION
+from .plugin_host.discovery import Discovery, Plugin, Problem, discover
+from .plugin_host.guarded_call import guarded_call, one_line
+from .plugin_host.selection import FIRST_PARTY, PluginSelection
 from .registry import Registry
 
-ENTRY_POINT_GROUP = "camelid"
-PLUGINS_VARIABLE = "CAMELID_PLUGINS"
-"""Environment variable: `NAME==VERSION=MODULE …`, plugins that are on the path without being installed."""
-IMPORT_TIMEOUT_SECONDS = 10.0
-FIRST_PARTY = ("camelid-core", "camelid-train", "camelid-serve", "camelid-ui")
+__all__ = [
+    "FIRST_PARTY",
+    "HookDescription",
+    "Host",
+    "Note",
+    "Plugin",
+    "Problem",
+    "discover",
+    "load_host",
+    "loaded_host",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong with a plugin, in a sentence; `detail` is the traceback where there is one."""
-
-    plugin: str
-    message: str
-    detail: str = ""
+HOOK_TIMEOUT_SECONDS = 10.0
+SLOW_SECONDS = 1.0
+"""An import or a hook that takes longer is reported: whoever starts the program waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +46,6 @@ class Note:
 
     name: str
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Plugin:
-    """An installed distribution that extends Camelid."""
-
-    name: str
-    version: str
-    module: Any = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,34 +70,60 @@ _HOOKS = {
         HookDescription("camelid_compat_commands", "compat command", "camelid compat --help"),
         HookDescription("camelid_tasks", "task"),
         HookDescription("camelid_executors", "executor"),
+        HookDescription("camelid_settings", "settings of a plugin", "camelid plugins settings"),
         HookDescription("camelid_notes", "note", "camelid plugins doctor"),
     )
 }
 
 
 class Host:
-    """All loaded plugins. `registry(hook)` has what they provide; `problems` what is wrong with any."""
+    """All loaded plugins. `registry(hook)` has what they provide; `problems` what is wrong with any, `warnings` what is
+    slow. `excluded` are installed plugins that the option `exclusion` leaves out."""
 
     def __init__(self) -> None:
         self.plugins: list[Plugin] = []
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self.excluded: list[str] = []
+        self.exclusion = ""
+        self._listener: Callable[[Problem], object] = lambda problem: None
         self._manager = pluggy.PluginManager("camelid")
         self._manager.add_hookspecs(importlib.import_module("camelid_core.hookspecs"))
         self._registries: dict[str, Registry[Any]] = {}
-        self._lock = threading.RLock()  # a hook is collected once, whichever thread needs it first
+        self._lock = threading.Lock()
+        self._collecting: dict[str, threading.RLock] = {}  # one a hook: a hook in its own thread may ask for another's
+
+    def add(self, found: Discovery, exclusion: str = "") -> None:
+        """Load what was discovered."""
+        self.problems += found.problems
+        self.excluded, self.exclusion = list(found.excluded), exclusion
+        self.load(found.plugins)
 
     def load(self, plugins: Iterable[Plugin]) -> None:
         """Register plugins; those that do not fit are reported and left out."""
         candidates = [plugin for plugin in plugins if self._add_hookspecs(plugin)]
         for plugin in candidates:
+            self._warn_if_slow(plugin.name, "importing it", plugin.seconds)
             self._register(plugin)
+
+    def announce(self, listener: Callable[[Problem], object]) -> None:
+        """Call `listener` with every problem and every warning that is known, and with each that is found later."""
+        self._listener = listener
+        for problem in (*self.problems, *self.warnings):
+            listener(problem)
 
     def registry(self, hook: str) -> Registry[Any]:
         """Everything that plugins provide through `hook`, by name; collected once."""
         with self._lock:
+            lock = self._collecting.setdefault(hook, threading.RLock())
+        with lock:  # once, whichever thread needs it first
             if hook not in self._registries:
                 self._registries[hook] = self._collect(hook)
             return self._registries[hook]
+
+    def collected(self) -> list[tuple[str, Registry[Any]]]:
+        """The registries of all hooks that were asked for so far; calls no plugin."""
+        return list(self._registries.items())
 
     @property
     def adapters(self) -> Registry[Any]:
@@ -156,7 +172,7 @@ class Host:
         provided = {}
         for hook in self.hooks():
             registry = self.registry(hook) if hook != "camelid_hookspecs" else Registry[Any]("hook specification")
-            names = [item.name for item in registry if registry.plugin_of(item.name) == plugin]
+            names = [name for name in registry.names() if registry.plugin_of(name) == plugin]
             if names:
                 provided[hook] = names
         return provided
@@ -166,15 +182,17 @@ class Host:
 
     def _add_hookspecs(self, plugin: Plugin) -> bool:
         function = getattr(plugin.module, "camelid_hookspecs", None)
-        try:
+
+        def add_all() -> None:
             for path in function() if function else ():
                 self._manager.add_hookspecs(importlib.import_module(path))
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            self._report(plugin.name, f"its hook specifications failed: {_last_line(error)}", traceback.format_exc())
-            return False
-        return True
+
+        result = guarded_call(add_all, f"hook specifications of {plugin.name}", _timeout_for(plugin.name))
+        if result.given_up:
+            self._report(plugin.name, f"its hook specifications took over {HOOK_TIMEOUT_SECONDS:g} s.")
+        if result.error is not None:
+            self._report(plugin.name, f"its hook specifications failed: {result.failure}", result.detail)
+        return not (result.given_up or result.error)
 
     def _register(self, plugin: Plugin) -> None:
         try:
@@ -207,127 +225,88 @@ class Host:
         description = _HOOKS.get(hook) or HookDescription(
             hook, hook.removeprefix("camelid_").replace("_", " ").removesuffix("s")
         )
-        registry: Registry[Any] = Registry(description.word, description.listing)
+        registry: Registry[Any] = Registry(description.word, description.listing, lambda: self._missing_from(hook))
         implementations = {impl.plugin_name: impl for impl in getattr(self._manager.hook, hook).get_hookimpls()}
         for plugin in self.plugins:
             if plugin.name in implementations:
-                self._collect_from(plugin.name, implementations[plugin.name].function, registry)
+                self._collect_from(plugin.name, hook, implementations[plugin.name].function, registry)
         return registry
 
-    def _collect_from(self, plugin: str, function: Any, registry: Registry[Any]) -> None:
-        try:
-            items = list(function())
-        except BaseException as error:  # SystemExit too: a plugin must not end the program
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            self._report(plugin, f"{function.__name__} failed: {_last_line(error)}", traceback.format_exc())
+    def _collect_from(self, plugin: str, hook: str, function: Any, registry: Registry[Any]) -> None:
+        timeout = _timeout_for(plugin)
+        result = guarded_call(lambda: [_named(item) for item in function()], f"{hook} of {plugin}", timeout)
+        if result.given_up:
+            self._report(plugin, f"{hook} took over {timeout:g} s and was given up.", hook=hook)
             return
-        for item in items:
-            if not isinstance(getattr(item, "name", None), str):
-                self._report(plugin, f"{function.__name__} gave {item!r}, which has no name.")
+        if result.error is not None:
+            self._report(plugin, f"{hook} failed: {result.failure}", result.detail, hook)
+            return
+        self._warn_if_slow(plugin, hook, result.seconds)
+        for item, nameless in result.value:
+            if nameless:
+                self._report(plugin, f"{hook} gave {nameless}, which has no name.")
                 continue
             try:
                 registry.add(item, plugin)
             except CamelidError as error:
                 self._report(plugin, str(error))
 
-    def _report(self, plugin: str, message: str, detail: str = "") -> None:
-        self.problems.append(Problem(plugin, message, detail))
+    def _missing_from(self, hook: str) -> str:
+        """Why a name may be missing from a registry, as a sentence; empty where every plugin gave what it has."""
+        loaded = {plugin.name for plugin in self.plugins}
+        failed = [
+            f"{problem.plugin}: {problem.message.rstrip('.')}"
+            for problem in self.problems
+            if problem.plugin not in loaded or problem.hook == hook
+        ]
+        if failed:
+            return f"It may be of a plugin that is broken ({'; '.join(failed)})."
+        if self.excluded:
+            return f"It may be of a plugin that {self.exclusion} leaves out: {', '.join(self.excluded)}."
+        return ""
+
+    def _warn_if_slow(self, plugin: str, what: str, seconds: float) -> None:
+        if seconds > SLOW_SECONDS and plugin not in FIRST_PARTY:
+            warning = Problem(plugin, f"{what} took {seconds:.1f} s, for which every start waits.")
+            self.warnings.append(warning)
+            self._listener(warning)
+
+    def report(self, plugin: str, error: BaseException, what: str) -> None:
+        """Add the problem that something which a plugin provides failed where others must go on; once."""
+        detail = "".join(traceback.format_exception(error))
+        self._report(plugin, f"{what} failed: {one_line(error)}", detail)
+
+    def _report(self, plugin: str, message: str, detail: str = "", hook: str = "") -> None:
+        problem = Problem(plugin, message, detail, hook)
+        if problem not in self.problems:
+            self.problems.append(problem)
+            self._listener(problem)
+
+
+def _timeout_for(plugin: str) -> float | None:
+    """None for our own packages, whose hooks are called in the same thread."""
+    return None if plugin in FIRST_PARTY else HOOK_TIMEOUT_SECONDS
+
+
+def _named(item: Any) -> tuple[Any, str]:
+    """What a hook gave; and, if it has no name, how to show it."""
+    return item, "" if isinstance(getattr(item, "name", None), str) else repr(item)
 
 
 @functools.cache
 def load_host() -> Host:
-    """The host with every installed plugin, built once per process."""
+    """The host with every plugin that is installed and chosen, built once per process.
+
+    Raises:
+        UnknownName, UsageError: the choice of plugins names one that is not installed, or is two choices at once.
+    """
+    selection = PluginSelection.from_environment()
     host = Host()
-    host.load(discover(host.problems))
+    host.add(discover(selection), selection.option)
     return host
 
 
-def discover(problems: list[Problem]) -> list[Plugin]:
-    """Import what the entry points of group `camelid` and `CAMELID_PLUGINS` name: first-party plugins first, then by
-    name."""
-    found: dict[str, Plugin] = {}
-    for entry, distribution, version in sorted(
-        [*_entry_points(), *_plugins_from_environment()], key=lambda found: _load_order(found[0].name)
-    ):
-        owner = _normalized_name(distribution)
-        if _normalized_name(entry.name) != owner:
-            problems.append(
-                Problem(
-                    owner,
-                    f"its entry point is called {entry.name!r}; it must be called {owner!r}, like the distribution.",
-                )
-            )
-        elif owner not in found:
-            plugin = _import(entry, owner, version, problems)
-            if plugin is not None:
-                found[owner] = plugin
-    return list(found.values())
-
-
-def _entry_points() -> list[tuple[EntryPoint, str, str]]:
-    """Half-removed distributions have no name and are skipped."""
-    return [
-        (entry, dist.name, dist.version)
-        for dist in distributions()
-        if dist.name
-        for entry in dist.entry_points
-        if entry.group == ENTRY_POINT_GROUP
-    ]
-
-
-def _plugins_from_environment() -> list[tuple[EntryPoint, str, str]]:
-    """Copied sources have no metadata that could name them; the environment reaches child processes too."""
-    found = []
-    for text in os.environ.get(PLUGINS_VARIABLE, "").split():
-        requirement, _, module = text.rpartition("=")
-        name, _, version = requirement.partition("==")
-        found.append((EntryPoint(name, module, ENTRY_POINT_GROUP), name, version))
-    return found
-
-
-def _load_order(name: str) -> tuple[int, str]:
-    return (FIRST_PARTY.index(name) if name in FIRST_PARTY else len(FIRST_PARTY), name)
-
-
-def _normalized_name(name: str) -> str:
-    return name.lower().replace("_", "-").replace(".", "-")
-
-
-def _import(entry: EntryPoint, owner: str, version: str, problems: list[Problem]) -> Plugin | None:
-    module, error = _import_with_timeout(entry)
-    if error is not None:
-        problems.append(Problem(owner, *error))
-        return None
-    api = getattr(module, "CAMELID_API", API_VERSION)
-    if api != API_VERSION:
-        wanted = API_VERSION
-        message = f"it was built for plugin API {api!r}; this Camelid has {wanted}. Install a matching release."
-        problems.append(Problem(owner, message))
-        return None
-    return Plugin(owner, version, module)
-
-
-def _import_with_timeout(entry: EntryPoint) -> tuple[Any, tuple[str, str] | None]:
-    """Import in a thread with a timeout, so that an import that hangs does not hang the program; what it prints goes
-    to stderr."""
-    result: list[Any] = []
-    failure: list[tuple[str, str]] = []
-
-    def run() -> None:
-        try:
-            result.append(entry.load())
-        except BaseException as error:
-            failure.append((f"importing {entry.value!r} failed: {_last_line(error)}", traceback.format_exc()))
-
-    thread = threading.Thread(target=run, daemon=True, name=f"import {entry.name}")
-    with contextlib.redirect_stdout(sys.stderr):
-        thread.start()
-        thread.join(IMPORT_TIMEOUT_SECONDS)
-    if thread.is_alive():
-        return None, (f"importing {entry.value!r} took over {IMPORT_TIMEOUT_SECONDS:g} s and was given up.", "")
-    return (None, failure[0]) if failure else (result[0], None)
-
-
-def _last_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+def loaded_host() -> Host | None:
+    """The host if it was built in this process already: for code that must not import plugins, such as reports of
+    errors."""
+    return load_host() if load_host.cache_info().currsize else None

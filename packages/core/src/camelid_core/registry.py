@@ -5,10 +5,10 @@ Knows names and which plugin claims them. Knows nothing of hooks or of what the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
-from .errors import DuplicateName, UnknownName
+from .errors import DuplicateName, UnavailableName, UnknownName
 
 
 class Named(Protocol):
@@ -22,12 +22,14 @@ T = TypeVar("T", bound=Named)
 class Registry(Generic[T]):
     """Items of one kind by name, in the order they were added.
 
-    `kind` is the word used in messages; `listing` the command that shows all of them.
+    `kind` is the word used in messages; `listing` the command that shows all of them; `missing` says why a name may be
+    missing though it was there before, or nothing.
     """
 
-    def __init__(self, kind: str, listing: str = "") -> None:
+    def __init__(self, kind: str, listing: str = "", missing: Callable[[], str] = str) -> None:
         self.kind = kind
         self.listing = listing
+        self._missing = missing
         self._items: dict[str, tuple[T, str]] = {}
 
     def add(self, item: T, plugin: str) -> None:
@@ -40,11 +42,20 @@ class Registry(Generic[T]):
         self._items[item.name] = (item, plugin)
 
     def __getitem__(self, name: str) -> T:
-        """Raises UnknownName, with the nearest known name."""
+        """Raises UnknownName, with the nearest known name; UnavailableName where a plugin that is broken or left out
+        may have it."""
         try:
             return self._items[name][0]
         except KeyError:
-            raise UnknownName(self.kind, name, self._items, self.listing) from None
+            pass
+        if reason := self.missing:
+            raise UnavailableName(self.kind, name, self._items, self.listing, reason)
+        raise UnknownName(self.kind, name, self._items, self.listing)
+
+    @property
+    def missing(self) -> str:
+        """Why a name may be missing, as a sentence; empty where nothing is."""
+        return self._missing()
 
     def plugin_of(self, name: str) -> str:
         self[name]

@@ -16,6 +16,7 @@ from camelid_core.errors import MissingPackage, UnknownName, UsageError
 from camelid_core.json_files import object_in
 from camelid_core.models.gguf import is_gguf
 from camelid_core.models.loading import load_tokenizer
+from camelid_core.models.plugin_versions import plugin_notes
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.models.template_choice import base_template_of, template_of
 from camelid_core.models.vocabulary import check_vocabulary
@@ -184,6 +185,8 @@ class LoadedModels:
             self._engines, self._config = EnginePool(config.dtype, config.slots), config
         engines = {label: engine_for(config.engine, resolved, host) for label, resolved in resolved_models.items()}
         _import_libraries(report)
+        for resolved in resolved_models.values():
+            _report_plugins(resolved, host, report)
         report("Reading the tokenizer")
         encoders = {label: load_encoder(resolved, host, template) for label, resolved in resolved_models.items()}
         self._engines.keep_for(resolved_models.values())  # the others' memory is needed for what is loaded next
@@ -215,6 +218,7 @@ class LoadedModels:
         if label in self.models:
             raise UsageError(f"a model is loaded as {label!r} already; choose another label.")
         resolved = resolve_model(name, host)
+        _report_plugins(resolved, host, report)
         engine, encoder = engine_for(self._config.engine, resolved, host), load_encoder(resolved, host, template)
         try:
             placement = self._engines.place(resolved, engine, report, share)
@@ -247,6 +251,11 @@ class LoadedModels:
 
     def _close_unused(self) -> None:
         self._engines.keep({(each.engine, each.adapter) for each in self.models.values()})
+
+
+def _report_plugins(resolved: ResolvedModel, host: Host, report: Report) -> None:
+    for note in plugin_notes(resolved, host):
+        report(note)
 
 
 def _import_libraries(report: Report) -> None:

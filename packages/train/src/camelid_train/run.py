@@ -13,6 +13,7 @@ from typing import Any
 from camelid_core.artefacts import BaseModelEntry, Licences, Manifest, write_manifest
 from camelid_core.integrity import fingerprint
 from camelid_core.models.loading import choose_device, choose_dtype
+from camelid_core.models.plugin_versions import plugin_notes
 from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.models.revisions import hub_commit
 from camelid_core.models.rope import rope_parameters
@@ -73,6 +74,8 @@ def train(
     ready = prepare_run(recipe, host, RowProgress(context), agreement.local_main_process_first())
     resolved, template, data, tokenizer = ready.resolved, ready.template, ready.data, ready.encoder.tokenizer
     _emit_data(context, data)
+    for note in plugin_notes(resolved, host):
+        context.emit("log", text=note)
     if note := unstoppable_note(ready.encoder):
         context.emit("log", text=note)
     agreement.report_global_batch(recipe, context)

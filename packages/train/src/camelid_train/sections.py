@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self, TypeVar
 
 from camelid_core.config import Config
-from camelid_core.errors import UnknownName, did_you_mean
+from camelid_core.errors import UnavailableName, UnknownName, did_you_mean
 from camelid_core.plugins import load_host
 from camelid_core.registry import Registry
 from pydantic import ValidationError
@@ -101,6 +101,8 @@ def _read(
     name = value.get("type", default)
     try:
         config = choices[str(name)].config
+    except UnavailableName:  # the plugin is at fault, and not what was written
+        raise
     except UnknownName as unknown_name:
         missing = elsewhere.get(str(name))
         text = f"needs a plugin that is not installed; type: pip install {missing}" if missing else str(unknown_name)

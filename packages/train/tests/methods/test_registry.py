@@ -11,7 +11,7 @@ import pytest
 import torch
 from camelid_core.artefacts import verify_directory
 from camelid_core.config import load
-from camelid_core.errors import ConfigError
+from camelid_core.errors import ConfigError, PluginError
 from camelid_core.hooks import hookimpl
 from camelid_core.plugins import Host, Plugin, load_host
 from camelid_train import sections
@@ -81,6 +81,17 @@ def test_what_a_plugins_author_forgot_is_named_when_the_plugin_is_loaded(hook, b
     assert problem.plugin == "camelid-norms"
     assert problem.message.startswith(f"{hook} failed: TypeError: Can't instantiate abstract class Forgetful")
     assert missing in problem.message
+
+
+def test_a_method_whose_plugin_is_broken_is_the_plugins_fault_and_not_the_recipes(monkeypatch):
+    def fails():
+        raise KeyError("z")
+
+    host = host_with("camelid_tuning_methods", fails)
+    for module in (registry, sections):
+        monkeypatch.setattr(module, "load_host", lambda: host)
+    with pytest.raises(PluginError, match=r"'norms' .*camelid-norms: camelid_tuning_methods failed: KeyError: 'z'"):
+        Recipe.model_validate({"method": {"type": "norms"}})
 
 
 def test_a_plugins_method_trains_from_a_recipe_file(plugin, attempt, recipe, tmp_path):

@@ -7,16 +7,16 @@ two variants mean differently is listed once for each, of which the page shows t
 from __future__ import annotations
 
 import functools
-import json
 import types
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from camelid_core.config import Config
+from camelid_core.config import Config, is_secret
 from camelid_core.config_help import choices_of, range_of, variant_classes
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 FieldKind = Literal["text", "integer", "number", "boolean", "choice", "lines", "pairs"]
 
@@ -25,7 +25,7 @@ FieldKind = Literal["text", "integer", "number", "boolean", "choice", "lines", "
 class ConfigField:
     """One field. `path` is what an override says (`train.epochs`); `variants` are the values of the
     section's `type` it belongs to, none meaning all; `key` is the path, with a variant behind an `@`
-    where an earlier variant has a field of that path which means something else."""
+    where an earlier variant has a field of that path which means something else. A `secret` one has no value here."""
 
     path: str
     kind: FieldKind
@@ -37,6 +37,7 @@ class ConfigField:
     bounds: str = ""
     variants: frozenset[str] = frozenset()
     key: str = ""
+    secret: bool = False
 
     @property
     def section(self) -> str:
@@ -112,7 +113,8 @@ def _leaf_field(path: str, field: FieldInfo, variant: str) -> list[ConfigField]:
     if len(choices) == 1:
         return []  # nothing to choose
     required = field.is_required()
-    default = None if required else json.loads(json.dumps(field.get_default(call_default_factory=True)))
+    secret = is_secret(field)
+    default = "" if secret else None if required else to_jsonable_python(field.get_default(call_default_factory=True))
     return [
         ConfigField(
             path=path,
@@ -125,6 +127,7 @@ def _leaf_field(path: str, field: FieldInfo, variant: str) -> list[ConfigField]:
             bounds=range_of(field),
             variants=frozenset({variant}) if variant else frozenset(),
             key=path,
+            secret=secret,
         )
     ]
 

@@ -177,7 +177,7 @@ class ConfigForm(Generic[ConfigT]):
             return gr.Number(**shared)
         if config_field.kind in ("lines", "pairs"):
             return gr.Textbox(lines=1, max_lines=6, **shared)
-        return gr.Textbox(**shared)
+        return gr.Textbox(**shared, **({"type": "password"} if config_field.secret else {}))
 
     def _dropdown(self, config_field: ConfigField, shared: dict[str, Any]) -> Any:
         many = config_field.kind == "lines"

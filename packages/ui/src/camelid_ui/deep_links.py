@@ -122,7 +122,9 @@ def _tab_loaders(pages: Pages) -> dict[str, TabLoader]:
             [merge.adapter, merge.export.source],
         ),
         "jobs": TabLoader(_jobs, [jobs.panel.job], [jobs.panel.state_changed]),
-        "plugins": TabLoader(_plugins, outputs=[pages.plugins.shown]),
+        "plugins": TabLoader(
+            _plugins, outputs=[pages.plugins.shown, *(each for form in pages.plugins.settings for each in form.outputs)]
+        ),
     }
 
 
@@ -179,7 +181,10 @@ def _jobs(now: TabVisit) -> Updates:
 
 def _plugins(now: TabVisit) -> Updates:
     page = now.pages.plugins
-    return {page.shown: page.show(now.services, now.say)}
+    updates: Updates = {page.shown: page.show(now.services, now.say)}
+    for form in page.settings:
+        updates |= dict(zip(form.outputs, form.fill(now.services, now.say), strict=True))
+    return updates
 
 
 def _first(names: Sequence[str]) -> str | None:

@@ -40,9 +40,10 @@ def values_of(config: Config) -> dict[str, Any]:
 
 
 def flat(config: Config) -> dict[str, Any]:
-    """A configuration's values by path."""
+    """A configuration's values by path; of a secret nothing."""
+    secrets = {config_field.path: "" for config_field in config_fields(type(config)) if config_field.secret}
     whole = {config_field.path for config_field in config_fields(type(config)) if config_field.kind == "pairs"}
-    return dict(_flatten(config.model_dump(mode="json"), whole))
+    return dict(_flatten(config.model_dump(mode="json"), whole)) | secrets
 
 
 def build(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:

@@ -12,6 +12,7 @@ import gradio as gr
 from camelid_core.models.devices import describe_device
 
 from .i18n import Translator, t, translator_for
+from .plugin_tabs import build_plugin_tab
 from .services import Services
 from .tab_names import BUILT_IN_TABS
 from .tabs import EACH, chat, data, jobs, merge, plugins, predict, train
@@ -61,7 +62,7 @@ def build_pages(services: Services) -> Pages:
                 built[name] = builders[name](services)
         for plugin in theirs:
             with _tab(plugin.name, plugin.label, opened[plugin.name]):
-                plugin.build(services)
+                build_plugin_tab(plugin, services)
     return Pages(head, tabs, query, opened, **built)
 
 

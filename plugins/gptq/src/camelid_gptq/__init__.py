@@ -9,6 +9,7 @@ from camelid_core import hookimpl
 if TYPE_CHECKING:
     from camelid_core.commands import Command
     from camelid_core.models.capabilities import Capability
+    from camelid_core.plugin_settings import PluginSettings
     from camelid_core.plugins import Note
     from camelid_train.export.exporter import Exporter
 
@@ -29,6 +30,13 @@ def camelid_capabilities() -> list[Capability]:
     test = "test_a_quantised_model_loads_in_transformers_and_computes_what_its_weights_say"
     text = "Quantised with GPTQ: Transformers loads it and computes what its weights say."
     return [Capability("gptq", text, {"llama": f"plugins/gptq/tests/with_gptqmodel.py::{test}"})]
+
+
+@hookimpl
+def camelid_settings() -> list[PluginSettings[Any]]:
+    from .settings import SETTINGS
+
+    return [SETTINGS]
 
 
 @hookimpl

@@ -1,7 +1,7 @@
 """Starts GPTQModel in a process of its own, follows it, and ends it when a stop is requested.
 
-The interpreter is this one, or that of another environment, named by `CAMELID_GPTQ_PYTHON`. Knows processes. Knows
-nothing of what GPTQModel does.
+The interpreter is this one, or that of another environment, which the plugin's setting `python` names. Knows processes.
+Knows nothing of what GPTQModel does.
 """
 
 from __future__ import annotations
@@ -21,8 +21,13 @@ from typing import Any, Self
 from camelid_core.errors import MissingPackage, ModelError
 from camelid_core.subprocesses import safe_environment
 
-INTERPRETER = "CAMELID_GPTQ_PYTHON"
+from .settings import SETTINGS
+
 _SCRIPT = Path(__file__).with_name("gptqmodel_process.py")
+_GONE = (
+    "the setting python of gptq is {!r}, and there is no such file; `camelid plugins settings gptq "
+    "python=/path/to/bin/python` names another."
+)
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 5.0
 Report = Callable[[dict[str, Any]], None]
@@ -30,13 +35,13 @@ Report = Callable[[dict[str, Any]], None]
 
 def missing_library() -> str:
     """What to install or to mend before anything can be quantised here, as a sentence; empty where all is there."""
-    other = os.environ.get(INTERPRETER)
+    other = SETTINGS.load().python
     if other:
-        return "" if Path(other).is_file() else f"{INTERPRETER} is {other!r}, and there is no such file."
+        return "" if Path(other).is_file() else _GONE.format(other)
     if find_spec("gptqmodel") is None:
         return (
             "GPTQModel is not installed; type `pip install camelid-gptq`, or name the Python of an environment that "
-            f"has it in {INTERPRETER}."
+            "has it: `camelid plugins settings gptq python=/path/to/bin/python`."
         )
     return ""
 
@@ -53,7 +58,7 @@ class GptqmodelProcess:
             raise MissingPackage(missing)
         command = [sys.executable, "-P", str(_SCRIPT)]
         environment = safe_environment(os.environ)
-        if other := os.environ.get(INTERPRETER):
+        if other := SETTINGS.load().python:
             command[0] = other
             environment.pop("PYTHONPATH", None)  # it is this interpreter's
         self._process = subprocess.Popen(

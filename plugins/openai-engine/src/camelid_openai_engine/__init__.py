@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from camelid_core import hookimpl
 
 if TYPE_CHECKING:
+    from camelid_core.plugin_settings import PluginSettings
     from camelid_serve.engine import EngineKind
 
 CAMELID_API = 1
+
+
+@hookimpl
+def camelid_settings() -> list[PluginSettings[Any]]:
+    from .settings import SETTINGS
+
+    return [SETTINGS]
 
 
 @hookimpl

@@ -26,8 +26,8 @@ class ClientOptions(Config):
     """Model name on the server; empty takes the name it has here, or the only one there. Also: `--served-model-name`,
     `--alias`."""
     key_file: str = ""
-    """File with the server's API key; empty takes the environment's CAMELID_ENGINE_KEY, which jobs do not see. Also:
-    `--api-key`."""
+    """File with the server's API key; empty takes the environment's CAMELID_ENGINE_KEY, which jobs do not see, else
+    what `camelid plugins settings openai-engine` holds for this URL. Also: `--api-key`."""
 
     @field_validator("url")
     @classmethod
@@ -53,8 +53,10 @@ class ClientOptions(Config):
     def key(self) -> str:
         """Raises ConfigError where the file cannot be read."""
         from .keys import read_key
+        from .settings import SETTINGS
 
-        return read_key(validated_path(self.key_file, "key_file") if self.key_file else None)
+        given = read_key(validated_path(self.key_file, "key_file") if self.key_file else None)
+        return given or SETTINGS.load().key_for(self.url)
 
 
 class ServerOptions(Config):

@@ -16,6 +16,8 @@ _RETRY_COMMAND = "`camelid jobs retry "
 _ADVICE_BY_ERROR_KIND: dict[str, str] = {
     "disk_full": "Then {resume_hint}",
     "nan_loss": "Change the recipe or the data and start a new run: `camelid jobs retry {id}` would meet the same.",
+    "plugin_error": "`camelid plugins doctor` says what is wrong with plugins. Install another release of it, then "
+    "{resume_hint}",
 }
 _DEFAULT_ADVICE = "`camelid jobs logs {id}` shows what it printed; {resume_hint}"
 

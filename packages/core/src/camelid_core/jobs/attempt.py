@@ -128,7 +128,11 @@ def _install_signal_handlers(context: AttemptContext) -> None:
 def _installed_tasks() -> TaskRegistry:
     from camelid_core.plugins import load_host
 
-    return load_host().tasks
+    host = load_host()
+    if host.exclusion:
+        sys.stderr.write(f"{host.exclusion}: these plugins are left out: {', '.join(host.excluded) or 'none'}.\n")
+    host.announce(lambda problem: sys.stderr.write(f"plugin {problem.plugin}: {problem.message}\n"))
+    return host.tasks
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -17,8 +17,9 @@ from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from camelid_core.errors import CamelidError, DiskFull
+from camelid_core.errors import CamelidError, DiskFull, PluginError
 from camelid_core.integrity import write_durably
+from camelid_core.plugin_faults import plugin_fault
 
 from .run_directories import LOG, RESULT
 
@@ -80,9 +81,12 @@ class AttemptResult:
             message = f"Out of memory: {error}. Take a smaller batch size, a shorter cutoff or a smaller model."
             return cls(Outcome.FAILED, message, "out_of_memory")
         if isinstance(error, CamelidError):
-            return cls(Outcome.FAILED, str(error), _snake_case(type(error).__name__))
+            kind = PluginError if isinstance(error, PluginError) else type(error)
+            return cls(Outcome.FAILED, str(error), _snake_case(kind.__name__))
         if any(_is_accelerator_error(each) for each in chain):
             return cls(Outcome.FAILED, f"The graphics card failed: {_first_line(error)}.", "accelerator")
+        if fault := plugin_fault(error):
+            return cls(Outcome.FAILED, f"{fault} The log has the traceback.", "plugin_error")
         return cls(Outcome.FAILED, f"{_last_line(error)} (the log has the traceback)", "crash")
 
     @property

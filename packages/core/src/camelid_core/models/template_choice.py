@@ -15,6 +15,7 @@ from camelid_core.plugins import Host
 from camelid_core.templates.hf_chat_template import StoredTemplate
 from camelid_core.templates.template import PromptTemplate
 
+from .plugin_versions import missing_plugins
 from .resolved_model import ResolvedModel
 
 
@@ -67,8 +68,7 @@ def _registered_or_stored(name: str, model: str, manifest: Manifest | None, host
 
 def _remedy(name: str, manifest: Manifest, host: Host) -> str:
     """How to get a template that nobody registers: the plugins that were there when it was trained with."""
-    installed = {plugin.name for plugin in host.plugins}
-    gone = [f"{plugin}=={version}" for plugin, version in manifest.plugins.items() if plugin not in installed]
+    gone = missing_plugins(manifest, host)
     if not gone:
         there = ", ".join(f"{plugin} {version}" for plugin, version in manifest.plugins.items()) or "no plugin"
         return f"Template {name!r} is not here any more; it was there with {there}."

@@ -14,6 +14,7 @@ from typing import Any
 from camelid_core import errors
 from camelid_core.config import Config
 from camelid_core.errors import CamelidError, ModelError
+from camelid_core.plugin_faults import plugin_fault
 from pydantic import BaseModel, ConfigDict
 
 from camelid_serve.config import DEFAULT_ENGINE, EngineConfig
@@ -132,9 +133,10 @@ class LoadedModelInfo(BaseModel):
 
 
 def error_message(error: BaseException) -> dict[str, Any]:
-    """Our own errors are sentences already; others are named."""
-    text = str(error) if isinstance(error, CamelidError) else f"the engine failed: {type(error).__name__}: {error}"
-    return {"event": "error", "type": type(error).__name__, "message": text}
+    """Our own errors are sentences already; others are named, with the plugin that they are of."""
+    known = error if isinstance(error, CamelidError) else plugin_fault(error)
+    text = str(known) if known else f"the engine failed: {type(error).__name__}: {error}"
+    return {"event": "error", "type": type(known or error).__name__, "message": text}
 
 
 def to_error(message: dict[str, Any]) -> CamelidError:
@@ -142,6 +144,6 @@ def to_error(message: dict[str, Any]) -> CamelidError:
     name = str(message.get("type"))
     ours = {PromptTooLong.__name__, CannotShare.__name__, NotFinite.__name__}
     kind = ModelError if name in ours else getattr(errors, name, None)
-    if isinstance(kind, type) and issubclass(kind, CamelidError) and kind is not errors.UnknownName:
+    if isinstance(kind, type) and issubclass(kind, CamelidError) and not issubclass(kind, errors.UnknownName):
         return kind(message["message"])
     return CamelidError(message["message"])

@@ -21,6 +21,7 @@ from camelid_core.artefacts import DatasetUse, write_manifest
 from camelid_core.errors import CamelidError, DataError
 from camelid_core.jobs.attempt_result import AttemptResult, Outcome
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
+from camelid_core.plugin_faults import error_sentence
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted, TaskContext
 
@@ -183,7 +184,7 @@ def _answer(
 
 
 def _sentence(error: Exception) -> str:
-    return str(error) if isinstance(error, CamelidError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, CamelidError) else error_sentence(error)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from camelid_core.errors import ModelError
 from camelid_core.licences import combined as combined_licence
 from camelid_core.models.devices import available_memory
 from camelid_core.models.loading import load_base, load_tokenizer, load_with_adapter
+from camelid_core.models.plugin_versions import plugin_notes
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.models.template_choice import template_of
 from camelid_core.models.vocabulary import check_vocabulary
@@ -47,6 +48,8 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
     context.emit("resume", step=0)
     host = load_host()
     adapters = [with_merge_base(config, each, host, context) for each in adapters_of(config, host)]
+    for note in (note for each in adapters for note in plugin_notes(each, host)):
+        context.emit("log", text=note)
     resolved = adapters[0]
     template = template_of(resolved, host)
     tokenizer = load_tokenizer(resolved)

@@ -15,6 +15,7 @@ from typing import Any
 from camelid_core.artefacts import Artefact, BaseModelEntry, Licences, Manifest, TemplateContract, write_manifest
 from camelid_core.integrity import fingerprint
 from camelid_core.models.loading import load_tokenizer
+from camelid_core.models.plugin_versions import plugin_notes
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.models.template_choice import template_of
 from camelid_core.plugins import Host, load_host
@@ -49,6 +50,8 @@ def export(config: ExportConfig, context: TaskContext) -> Mapping[str, Any]:
     source = export_source(config, host)
     estimate = check(config, source, context.directory)
     context.emit("log", text=announcement(estimate))
+    for note in plugin_notes(source, host):
+        context.emit("log", text=note)
     merging = exporter.whole and source.adapter_dir is not None
     with _merged(source, context) if merging else _as_is(source) as whole, removed_on_failure(context.output):
         template = template_of(whole, host)

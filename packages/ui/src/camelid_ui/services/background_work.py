@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from camelid_core.errors import CamelidError, UsageError
 from camelid_core.file_permissions import make_private_directory
+from camelid_core.plugin_faults import error_sentence
 
 ReportProgress = Callable[[int], None]
 MAX_FINISHED = 64
@@ -146,8 +147,8 @@ class BackgroundRunner:
             state = "done"
         except CamelidError as error:
             work.error = str(error)
-        except Exception as error:  # whatever it is, the page shows it as a sentence
-            work.error = f"{type(error).__name__}: {error}"
+        except (Exception, SystemExit) as error:  # whatever it is, the page shows it as a sentence
+            work.error = error_sentence(error)
         finally:
             work.ended = time.monotonic()
             work.state = state

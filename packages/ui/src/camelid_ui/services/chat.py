@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from camelid_core.errors import CamelidError, ModelError
+from camelid_core.plugin_faults import error_sentence
 from camelid_serve.engine import Sampling
 from camelid_serve.engine_process.client import ChatReply, EngineProcess
 from camelid_serve.engine_process.messages import LoadProgress
@@ -246,8 +247,11 @@ class ChatService:
         ready = ChatStatus("ready", model, base=base, compare_with=compare_with)
         try:
             self._load_each(model, compare_with)
-        except Exception as error:  # whatever an engine's library raises: the page must show it, and not wait for ever
-            message = str(error) if isinstance(error, CamelidError) else f"{type(error).__name__}: {error}"
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # whatever an engine's library raises: the page must show it, and not wait for ever
+            message = str(error) if isinstance(error, CamelidError) else error_sentence(error)
             left = self._engine.alive and model in self._engine.models
             self._status = (
                 replace(ready, compare_with="", error=message) if left else ChatStatus("failed", model, error=message)

@@ -18,6 +18,7 @@ from camelid_core.json_files import object_in
 from camelid_core.models.gguf import is_gguf
 from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.paths import artefacts_dir
+from camelid_core.plugin_faults import error_sentence
 from camelid_core.plugins import Host
 from camelid_serve.evaluations.proof.proof_config import ProofConfig
 from camelid_serve.evaluations.proof.record import PROOF
@@ -181,6 +182,11 @@ class ExportService:
             estimate = self._check(config)
         except CamelidError as problem:
             return ExportOffer(key, exporter.name, exporter.help, refusal=str(problem))
+        except (
+            Exception,
+            SystemExit,
+        ) as problem:  # a plugin's exporter that fails must not take the others' offers along
+            return ExportOffer(key, exporter.name, exporter.help, refusal=error_sentence(problem))
         return ExportOffer(key, exporter.name, exporter.help, estimate.size, estimate.memory, estimate.seconds)
 
     def _check(self, config: ExportConfig) -> ExportEstimate:

@@ -39,7 +39,7 @@ READ_METHODS = {
     "predictions": "command all summary page lines",
     "merge": "adapters estimate command all",
     "exports": "sources offers command all load_line can_follow proof",
-    "plugins": "all problems",
+    "plugins": "all problems left_out",
     "history": "markdown records",
 }
 """Always allowed: they read what is listed, and compute little."""
@@ -57,6 +57,7 @@ CHANGING_METHODS = {
     "predictions": "preview keep_upload start",
     "merge": "start",
     "exports": "start prove publication publish",
+    "plugins": "settings stored overridden save",
     "feedback": "rate",
     "history": "read",
 }

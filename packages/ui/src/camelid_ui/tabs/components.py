@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 from camelid_core.errors import CamelidError
+from camelid_core.plugin_faults import error_sentence
 
 from camelid_ui import views
 from camelid_ui.i18n import Translator, t
@@ -128,7 +129,7 @@ def address(name: str) -> gr.Textbox:
 
 def error_message(error: BaseException) -> str:
     """An error as HTML: one sentence, never a traceback."""
-    return views.error(str(error) if isinstance(error, CamelidError) else f"{type(error).__name__}: {error}")
+    return views.error(str(error) if isinstance(error, CamelidError) else error_sentence(error))
 
 
 def job_action_handler(action: Callable[[int], object]) -> Callable[[str], str]:

@@ -109,7 +109,12 @@ class DatasetCollection:
     def _entries(self) -> Iterable[DatasetEntry]:
         for dataset in all_datasets(self.host.datasets):
             if dataset.name in self.host.datasets:
-                yield entry_of(dataset)
+                try:
+                    entry = entry_of(dataset)
+                except (Exception, SystemExit) as error:  # a plugin's dataset that fails must not take the others along
+                    self.host.report(self.host.datasets.plugin_of(dataset.name), error, f"dataset {dataset.name!r}")
+                else:
+                    yield entry
                 continue
             about = _about(dataset.name)
             entry = entry_of(dataset, "added")
