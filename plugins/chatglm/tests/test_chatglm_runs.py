@@ -158,6 +158,20 @@ def test_chinese_text_in_chinese_text_out_by_chat_and_by_predict(attempt, recipe
     assert [json.loads(line)["generate"] for line in lines] == [row["output"] for row in ROWS[:3]]
 
 
+def test_a_request_without_a_prompt_is_refused_and_others_are_answered(converted):
+    loaded = load_model(str(converted), load_host())
+    good = [200, 201, IDS["[gMASK]"], IDS["<sop>"]]
+    try:
+        for bad in ([200, 201], [IDS["<sop>"], 200], [IDS["<pad>"]] * 2 + [200]):
+            with pytest.raises(ModelError, match="has no prompt"):
+                loaded.engine.stream([Request(good, GREEDY), Request(bad, GREEDY)])
+            with pytest.raises(ModelError, match="has no prompt"):
+                loaded.engine.prompt_logprobs(bad, None, 1)
+        assert collect(loaded.engine, [Request(good, Sampling(temperature=0, max_new_tokens=3))])[0][0]
+    finally:
+        loaded.close()
+
+
 def test_perplexity_of_running_text_is_a_sentence(converted):
     model = load_base(resolve_model(str(converted), load_host()), "float32")
     with pytest.raises(ModelError, match="they predict answers, not running text"):

@@ -11,6 +11,7 @@ Source of the formulas: modeling_chatglm.py in THUDM/chatglm-6b v1.1.0; the GLM 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -210,6 +211,11 @@ class ChatGlmForCausalLM(ChatGlmPreTrainedModel, GenerationMixin):
         self.transformer = ChatGlmModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
+
+    def check_prompt(self, ids: Sequence[int]) -> None:
+        """Raises ModelError: these tokens are no prompt that it can read."""
+        row = torch.tensor([list(ids)])
+        row_layout(row, torch.arange(len(ids))[None], self.config)
 
     def get_output_embeddings(self) -> nn.Linear:
         return self.lm_head

@@ -112,6 +112,9 @@ class TransformersEngine(ModelThread[Ticket]):
             raise ModelError(f"its adapter {base_change}, so that the base cannot answer alone here.")
         if request.adapter is not None and request.adapter not in known:
             raise UnknownName("adapter", request.adapter, known)
+        check_prompt = getattr(self._model, "check_prompt", None)
+        if check_prompt is not None:  # a class that cannot read every row of tokens says so before it joins others
+            check_prompt(request.ids)
 
     def _running_tickets(self) -> Collection[Ticket]:
         return (*self._tickets.values(), *self._beam_searches)
