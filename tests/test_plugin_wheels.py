@@ -131,8 +131,9 @@ def test_it_adds_what_is_its_own_and_no_more(alone, clean, bare):
     assert not unmet or alone in installed_apart(), unmet
     for file in (PLUGINS[alone] / "tests" / name for name in OWN_TESTS):
         if file.is_file():
-            chosen = ("-q", "-p", "no:cacheprovider", "-m", "not slow and not model and not exhaustive")
-            done = clean.run("python", "-m", "pytest", *chosen, file, "--rootdir", PLUGINS[alone])
+            chosen = ("-q", "-p", "pytest_timeout", "-m", "not slow and not model and not exhaustive")
+            command = ("python", "-m", "pytest", *chosen, file, "--rootdir", PLUGINS[alone])
+            done = clean.run(*command, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")  # of what is installed for other tests
             assert " passed" in done.stdout
             assert "skipped" not in done.stdout
 
