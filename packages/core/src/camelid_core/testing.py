@@ -16,9 +16,9 @@ from typing import Any
 from .errors import TemplateError
 from .models.adapters import ModelAdapter, infer_lora_targets
 from .models.capabilities import capability_helps
-from .plugins import load_host
 from .plugin_kit.dataset_contract import assert_dataset_contract as assert_dataset_contract
 from .plugin_kit.reader_contract import assert_reader_contract as assert_reader_contract
+from .plugins import load_host
 from .records import Message
 from .special_tokens import special_tokens
 from .templates.chat_template_export import render_chat_template

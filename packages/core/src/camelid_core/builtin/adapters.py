@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from camelid_core.models.adapters import ModelAdapter
-
 from .families import FAMILIES
 
 ADAPTERS = FAMILIES
