@@ -24,6 +24,7 @@ class ModelFamily:
 
 
 _OWN_CODE = "The code of these weights comes with them, and Camelid runs no code from a model"
+_CONVERTED = f"{_OWN_CODE}: `camelid models pull` converts them as it fetches, `camelid models convert` a copy of them."
 
 FAMILIES = {
     family.name: family
@@ -45,13 +46,11 @@ FAMILIES = {
             {"": "fnlp/moss-moon-003-sft"},
             eight_bit=True,
             adapter_template="moss-alpaca",
-            notes=(f"{_OWN_CODE}: name weights that Transformers reads.",),
+            notes=(_CONVERTED,),
         ),
         ModelFamily("chatglm2", notes=(f"{_OWN_CODE}: name GLM weights that Transformers reads.",)),
-        ModelFamily("baichuan", notes=(f"{_OWN_CODE}: name weights that Transformers reads.",)),
-        ModelFamily(
-            "internlm", {"7b": "internlm/internlm-7b"}, notes=(f"{_OWN_CODE}: name weights that Transformers reads.",)
-        ),
+        ModelFamily("baichuan", notes=(_CONVERTED,)),
+        ModelFamily("internlm", {"7b": "internlm/internlm-7b"}, notes=(_CONVERTED,)),
         ModelFamily("vicuna", eight_bit=True),
     )
 }

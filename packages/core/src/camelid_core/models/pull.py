@@ -24,7 +24,7 @@ from camelid_core.plugins import Host
 from camelid_core.subprocesses import module_command, safe_environment
 
 from .adapters import PullableModel
-from .checkpoint_converters import converter_for
+from .checkpoint_converters import ConversionProgress, converter_for
 from .conversion import convert_checkpoint
 from .gguf import check_gguf
 from .hub_names import MAIN, parse_branch_name
@@ -105,8 +105,21 @@ def _converted(
     if failed := _from_hub(hub_id, revision, original, report, [*_TOKENIZERS_ELSEWHERE, *weights]):
         raise ModelError(f"the original weights of {hub_id!r} cannot be had: {failed}; nothing was kept.")
     licence = pullable.licence if pullable else ""
-    convert_checkpoint(original, target, host, report, lambda *_: None, base_id=hub_id, licence=licence)
+    convert_checkpoint(original, target, host, report, _by_tenths(report), base_id=hub_id, licence=licence)
     return target
+
+
+def _by_tenths(report: Report) -> ConversionProgress:
+    """Says ten times how far a conversion is."""
+    said = 0
+
+    def progress(done: int, total: int, name: str) -> None:
+        nonlocal said
+        if 10 * done // total > said:
+            said = 10 * done // total
+            report(f"Converted {done:,} of {total:,} tensors.")
+
+    return progress
 
 
 def _check(name: str, staged: Path, host: Host) -> None:
