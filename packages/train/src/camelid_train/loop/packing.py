@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from camelid_core.tokenization.encoder import IGNORE
 
+from .row_attention import ROWWISE
+
 _TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 """How far results may differ by rounding, in standard deviations."""
 
@@ -50,7 +52,9 @@ def is_packing_exact(model: Any) -> bool:
     try:
         alone = torch.cat([model(input_ids=row, use_cache=False).logits for row in rows], dim=1).float()
         whole = torch.cat(rows, dim=1)
-        packed = model(input_ids=whole, position_ids=positions, use_cache=False).logits.float()
+        rowwise = getattr(model, "module", model).config._attn_implementation == ROWWISE
+        lengths = {"row_lengths": tuple(row.shape[1] for row in rows)} if rowwise else {}  # as in training
+        packed = model(input_ids=whole, position_ids=positions, use_cache=False, **lengths).logits.float()
     except TypeError:  # takes no positions
         return False
     finally:
