@@ -15,7 +15,7 @@ from camelid_core.models.resolved_model import adapter_targets, resolve_model
 from camelid_core.models.weight_files import WeightFiles
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
-from camelid_core.testing import write_jsonl
+from camelid_core.testing import assert_template_contract, write_jsonl
 from camelid_serve.chat.session import ChatSession
 from camelid_serve.config import EngineConfig
 from camelid_serve.loaded_models import load_model
@@ -98,3 +98,10 @@ def test_it_is_tuned_merged_and_asked_in_chinese(home, tmp_path, original, attem
         assert "".join(ChatSession(loaded).send("你好，请问1加1等于多少？")) == "好。"
     finally:
         loaded.engine.close()
+
+
+@pytest.mark.parametrize("name", ["moss"])
+def test_the_prompt_format_keeps_its_contract_with_the_converted_tokenizer(home, tmp_path, original, name):
+    host = load_host()
+    tokenizer = load_tokenizer(resolve_model(str(convert(original(), tmp_path / "out", host)[0]), host))
+    assert_template_contract(host.templates[name], tokenizer)

@@ -33,9 +33,9 @@ from .resolved_model import pullable_models, pulled_dir, read_config
 Report = Callable[[str], None]
 _PATTERNS = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "LICENSE*", "NOTICE*", "Notice*", "USE_POLICY*",
     "README.md"]  # fmt: skip
-_TOKENIZERS_ELSEWHERE = ["*.model", "merges.txt"]
+_ORIGINAL_FILES = ["*.model", "merges.txt", "*LICENSE*", "*License*"]
 _TORCH_WEIGHTS = ["pytorch_model*.bin"]
-"""Further files of a checkpoint that is converted: read as tensors alone, and not kept."""
+"""Further files of a checkpoint that is converted; the weights are read as tensors alone, and not kept."""
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
@@ -102,7 +102,7 @@ def _converted(
 ) -> Path:
     """`target`, the standard directory made of an original checkpoint, whose further files are fetched first."""
     weights = [] if any(original.glob("*.safetensors")) else _TORCH_WEIGHTS
-    if failed := _from_hub(hub_id, revision, original, report, [*_TOKENIZERS_ELSEWHERE, *weights]):
+    if failed := _from_hub(hub_id, revision, original, report, [*_ORIGINAL_FILES, *weights]):
         raise ModelError(f"the original weights of {hub_id!r} cannot be had: {failed}; nothing was kept.")
     licence = pullable.licence if pullable else ""
     convert_checkpoint(original, target, host, report, _by_tenths(report), base_id=hub_id, licence=licence)
