@@ -16,6 +16,7 @@ from camelid_core.models.sentencepiece_model import read_sentencepiece
 from camelid_core.models.sentencepiece_tokenizer import TokenizerSettings, save_fast_tokenizer
 
 _SETTINGS = TokenizerSettings(pad_token="<unk>", control=r"<reserved_\d+>")  # noqa: S106 – a token of text
+_ROWS = 8192
 _TEMPLATES = {"<reserved_102>": "baichuan", "<reserved_106>": "baichuan-2"}
 
 
@@ -24,8 +25,8 @@ def write_tokenizer(source: Path, output: Path, longest: int) -> Converted:
     model = read_sentencepiece(source / "tokenizer.model")
     save_fast_tokenizer(model, source, output, _SETTINGS, longest)
     user = object_in(source / "generation_config.json").get("user_token_id")
-    known = model.pieces[user].text if isinstance(user, int) and 0 <= user < len(model.pieces) else ""
-    template = _TEMPLATES.get(known, "")
+    named = model.pieces[user].text if isinstance(user, int) and 0 <= user < len(model.pieces) else ""
+    template = _TEMPLATES.get(named, "")
     if template:
         return Converted(template, (f"Its generation_config.json names chat tokens: the template is {template!r}.",))
     note = "It names no chat tokens, so it is taken for a base model: a template is chosen when it is trained or asked."
@@ -33,7 +34,9 @@ def write_tokenizer(source: Path, output: Path, longest: int) -> Converted:
 
 
 def normalised_rows(weight: Any) -> tuple[Any]:
-    """Baichuan 2's head divides each of its rows by the row's length before it multiplies; here that is done once."""
+    """Baichuan 2's head divides each of its rows by the row's length before it multiplies; here that is done once. In
+    float32, some rows at a time: a head has half a billion numbers."""
     import torch
 
-    return (torch.nn.functional.normalize(weight.float()).to(weight.dtype),)
+    parts = [torch.nn.functional.normalize(rows.float()).to(weight.dtype) for rows in weight.split(_ROWS)]
+    return (torch.cat(parts),)

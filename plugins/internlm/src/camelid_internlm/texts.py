@@ -35,7 +35,8 @@ def write_tokenizer(source: Path, output: Path, longest: int, first: bool) -> Co
     ends = object_in(source / "generation_config.json").get("eos_token_id")
     for end in ends if isinstance(ends, list) else [ends]:
         text = texts.get(end, "") if isinstance(end, int) else ""
-        if template := _ENDS.get(text, ""):
+        template = _ENDS.get(text, "")
+        if template:
             note = f"Its generation_config.json ends answers at {text!r}: the template is {template!r}."
             return Converted(template, (note,))
     return Converted("", (
