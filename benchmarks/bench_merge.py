@@ -33,8 +33,8 @@ PeftModel.from_pretrained(base, sys.argv[2]).merge_and_unload().save_pretrained(
 
 def make_model(directory: Path, gigabytes: float) -> None:
     import torch
-    from camelid_core.testing import tiny_model
     from camelid_core.models.weight_files import ShardWriter
+    from camelid_core.testing import tiny_model
     from transformers import AutoModelForCausalLM, LlamaConfig
 
     layers = max(1, round((gigabytes * 1e9 / 2 - 2 * _VOCABULARY * _WIDTH) / _PER_LAYER))

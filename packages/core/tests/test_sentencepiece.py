@@ -87,6 +87,19 @@ def test_an_added_token_whose_id_is_taken_is_a_sentence(tmp_path):
         saved(write(tmp_path, added_tokens={"<|a|>": 900}), tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"added_tokens": {"<|a|>": "seven"}}, "the id 'seven', which is none"),
+        ({"tokenizer_config": {"added_tokens_decoder": {"700": "x"}}}, "adds 'x' as a token, which is none"),
+        ({"tokenizer_config": {"bos_token": "<bos>"}}, "name '<bos>', which its vocabulary lacks"),
+    ],
+)
+def test_damaged_files_of_a_tokenizer_are_a_sentence(tmp_path, files, message):
+    with pytest.raises(ModelError, match=message):
+        saved(write(tmp_path, **files), tmp_path / "out")
+
+
 def test_named_tokens_and_those_around_a_text_are_as_the_files_say(tmp_path):
     config = {"add_bos_token": False, "add_eos_token": True, "pad_token": {"content": "<unk>"}}
     tokenizer = saved(write(tmp_path, tokenizer_config=config), tmp_path / "out")

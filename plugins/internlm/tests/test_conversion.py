@@ -6,11 +6,12 @@ import pytest
 import torch
 from camelid_core.converter_contract import assert_converter_contract, assert_same_logits, convert, logits
 from camelid_core.errors import ModelError
+from camelid_core.models.loading import load_tokenizer
 from camelid_core.models.resolved_model import adapter_targets, resolve_model
 from camelid_core.models.weight_files import WeightFiles
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
-from camelid_core.testing import write_jsonl
+from camelid_core.testing import assert_template_contract, write_jsonl
 from camelid_serve.chat.session import ChatSession
 from camelid_serve.config import EngineConfig
 from camelid_serve.loaded_models import load_model
@@ -85,3 +86,15 @@ def test_a_chat_model_is_tuned_merged_and_asked_in_chinese(
         assert "".join(ChatSession(loaded).send("你好，请问1加1等于多少？")) == "好。"
     finally:
         loaded.engine.close()
+
+
+@pytest.mark.parametrize("name", ["internlm", "internlm-2"])
+def test_the_prompt_format_keeps_its_contract_with_the_converted_tokenizer(home, tmp_path, original, name):
+    host = load_host()
+    tokenizer = load_tokenizer(
+        resolve_model(
+            str(convert(original("internlm2" if name == "internlm-2" else "internlm-7b"), tmp_path / "out", host)[0]),
+            host,
+        )
+    )
+    assert_template_contract(host.templates[name], tokenizer)

@@ -17,7 +17,8 @@ from camelid_train.testing import attempts
 HERE = Path(__file__).parent
 VOCABULARY = json.loads((HERE / "vocab.json").read_text(encoding="utf-8"))
 CONTROL = ("<eoc>", "<eoh>", "<eom>", "<eor>", "<eot>")
-ADDED = {text: len(VOCABULARY) + number for number, text in enumerate(CONTROL)}
+SPACES = ("   ", "    ")
+ADDED = {text: len(VOCABULARY) + number for number, text in enumerate((*SPACES, *CONTROL))}
 CONFIG = {
     "model_type": "moss", "architectures": ["MossForCausalLM"], "vocab_size": 640, "n_embd": 48, "n_layer": 2,
     "n_head": 4, "rotary_dim": 8, "n_positions": 1024, "n_ctx": 1024, "n_inner": None, "layer_norm_epsilon": 1e-5,

@@ -24,8 +24,8 @@ def write_tokenizer(source: Path, output: Path, longest: int) -> Converted:
     model = read_sentencepiece(source / "tokenizer.model")
     save_fast_tokenizer(model, source, output, _SETTINGS, longest)
     user = object_in(source / "generation_config.json").get("user_token_id")
-    known = isinstance(user, int) and 0 <= user < len(model.pieces)
-    template = _TEMPLATES.get(model.pieces[user].text, "") if known else ""
+    named = model.pieces[user].text if isinstance(user, int) and 0 <= user < len(model.pieces) else ""
+    template = _TEMPLATES.get(named, "")
     if template:
         return Converted(template, (f"Its generation_config.json names chat tokens: the template is {template!r}.",))
     note = "It names no chat tokens, so it is taken for a base model: a template is chosen when it is trained or asked."

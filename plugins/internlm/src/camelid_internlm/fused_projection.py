@@ -75,7 +75,9 @@ def _rules(sizes: LlamaSizes, biased: bool) -> Iterator[TensorRule]:
     yield embeddings
     for number in range(sizes.layers):
         source, target = f"model.layers.{number}.attention", f"model.layers.{number}.self_attn"
-        shapes = {"weight": ((rows, sizes.hidden), (sizes.hidden, queries))}
+        shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+            "weight": ((rows, sizes.hidden), (sizes.hidden, queries))
+        }
         if biased:
             shapes["bias"] = ((rows,), (sizes.hidden,))
         for kind, (fused, out) in shapes.items():

@@ -34,9 +34,10 @@ def write_tokenizer(source: Path, output: Path, longest: int, first: bool) -> Co
     texts |= {each.id: each.text for each in added_texts(source, object_in(source / "tokenizer_config.json"))}
     ends = object_in(source / "generation_config.json").get("eos_token_id")
     for end in ends if isinstance(ends, list) else [ends]:
-        template = _ENDS.get(texts.get(end, ""), "") if isinstance(end, int) else ""
+        text = texts.get(end, "") if isinstance(end, int) else ""
+        template = _ENDS.get(text, "")
         if template:
-            note = f"Its generation_config.json ends answers at {texts[end]!r}: the template is {template!r}."
+            note = f"Its generation_config.json ends answers at {text!r}: the template is {template!r}."
             return Converted(template, (note,))
     return Converted("", (
         "Its generation_config.json names no chat token, so it is taken for a base model. If it is a chat model, "

@@ -1,8 +1,10 @@
 """MOSS's tokenizer as a fast one: byte-level BPE from `vocab.json` and `merges.txt`, and its added control tokens.
 
 The original is Python code on Transformers 4.25, where an added token strips the spaces and line ends beside it unless
-its files say otherwise; BOS, EOS and the unknown token do not. Source: `tokenization_moss.py` of
-github.com/OpenMOSS/MOSS; `PreTrainedTokenizer.tokenize` of Transformers 4.25.1, which MOSS's requirements name.
+its files say otherwise; BOS, EOS and the unknown token do not. Added tokens of white space alone are no control tokens,
+and strip nothing here: line ends before indented code are kept, as CodeGen's own fast tokenizer keeps them.
+Source: `tokenization_moss.py` of github.com/OpenMOSS/MOSS; `PreTrainedTokenizer.tokenize` of Transformers 4.25.1, which
+MOSS's requirements name.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 from camelid_core.errors import ModelError
 from camelid_core.json_files import object_in
 from camelid_core.models.resolved_model import read_object
+from camelid_core.models.sentencepiece_tokenizer import added_texts
 
 _DEFAULTS = {"bos_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "eos_token": "<eom>", "pad_token": ""}
 
@@ -28,14 +31,16 @@ def write_tokenizer(source: Path, output: Path, longest: int) -> None:
     tokenizer = Tokenizer(models.BPE(vocabulary, _merges(source / "merges.txt"), unk_token=named["unk_token"]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    added = object_in(source / "added_tokens.json")
-    for text in sorted(added, key=lambda each: int(added[each])):
-        strips = text not in named.values()
-        tokenizer.add_special_tokens([AddedToken(text, normalized=False, special=True, lstrip=strips, rstrip=strips)])
-        if tokenizer.token_to_id(text) != added[text]:
+    added = {each.text: each.id for each in added_texts(source, {})}
+    for text, number in added.items():
+        control = bool(text.strip())
+        strips = control and text not in named.values()
+        token = AddedToken(text, normalized=False, special=control, lstrip=strips, rstrip=strips)
+        (tokenizer.add_special_tokens if control else tokenizer.add_tokens)([token])
+        if tokenizer.token_to_id(text) != number:
             raise ModelError(
-                f"the tokenizer's added token {text!r} has id {added[text]} in added_tokens.json, where the next free "
-                f"one is {tokenizer.token_to_id(text)}. Copy the tokenizer's files again, all of them."
+                f"the tokenizer's added token {text!r} has id {number} in added_tokens.json, where the next free one "
+                f"is {tokenizer.token_to_id(text)}. Copy the tokenizer's files again, all of them."
             )
     tokenizer.add_special_tokens([text for text in dict.fromkeys(named.values()) if text and text not in added])
     fast = PreTrainedTokenizerFast(

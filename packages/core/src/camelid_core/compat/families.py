@@ -46,13 +46,11 @@ FAMILIES = {
             {"": "fnlp/moss-moon-003-sft"},
             eight_bit=True,
             adapter_template="moss-alpaca",
-            notes=(f"{_OWN_CODE}: name weights that Transformers reads.",),
+            notes=(_CONVERTED,),
         ),
         ModelFamily("chatglm2", {"6b": "THUDM/chatglm2-6b"}, template="chatglm-2", notes=(_CONVERTED,)),
-        ModelFamily("baichuan", notes=(f"{_OWN_CODE}: name weights that Transformers reads.",)),
-        ModelFamily(
-            "internlm", {"7b": "internlm/internlm-7b"}, notes=(f"{_OWN_CODE}: name weights that Transformers reads.",)
-        ),
+        ModelFamily("baichuan", notes=(_CONVERTED,)),
+        ModelFamily("internlm", {"7b": "internlm/internlm-7b"}, notes=(_CONVERTED,)),
         ModelFamily("vicuna", eight_bit=True),
     )
 }

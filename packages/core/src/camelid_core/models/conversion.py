@@ -29,7 +29,7 @@ from .revisions import hub_commit
 from .stray_files import refuse_stray_files
 from .weight_files import WeightFiles
 
-_LICENCE_FILES = ("LICENSE*", "LICENCE*", "NOTICE*", "Notice*", "USE_POLICY*", "*License*", "*LICENSE*")
+_LICENCE_FILES = ("*LICENSE*", "*License*", "LICENCE*", "NOTICE*", "Notice*", "USE_POLICY*")
 _GENERATION = "generation_config.json"
 _CARD, _ORIGINAL_CARD = "README.md", "ORIGINAL_README.md"
 Report = Callable[[str], None]

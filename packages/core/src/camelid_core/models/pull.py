@@ -24,7 +24,7 @@ from camelid_core.plugins import Host
 from camelid_core.subprocesses import module_command, safe_environment
 
 from .adapters import PullableModel
-from .checkpoint_converters import converter_for
+from .checkpoint_converters import ConversionProgress, converter_for
 from .conversion import convert_checkpoint
 from .gguf import check_gguf
 from .hub_names import MAIN, parse_branch_name
@@ -33,9 +33,9 @@ from .resolved_model import pullable_models, pulled_dir, read_config
 Report = Callable[[str], None]
 _PATTERNS = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "LICENSE*", "NOTICE*", "Notice*", "USE_POLICY*",
     "README.md"]  # fmt: skip
-_TOKENIZERS_ELSEWHERE = ["*.model", "merges.txt"]
+_ORIGINAL_FILES = ["*.model", "merges.txt", "*LICENSE*", "*License*"]
 _TORCH_WEIGHTS = ["pytorch_model*.bin"]
-"""Further files of a checkpoint that is converted: read as tensors alone, and not kept."""
+"""Further files of a checkpoint that is converted; the weights are read as tensors alone, and not kept."""
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
@@ -102,11 +102,24 @@ def _converted(
 ) -> Path:
     """`target`, the standard directory made of an original checkpoint, whose further files are fetched first."""
     weights = [] if any(original.glob("*.safetensors")) else _TORCH_WEIGHTS
-    if failed := _from_hub(hub_id, revision, original, report, [*_TOKENIZERS_ELSEWHERE, *weights]):
+    if failed := _from_hub(hub_id, revision, original, report, [*_ORIGINAL_FILES, *weights]):
         raise ModelError(f"the original weights of {hub_id!r} cannot be had: {failed}; nothing was kept.")
     licence = pullable.licence if pullable else ""
-    convert_checkpoint(original, target, host, report, lambda *_: None, base_id=hub_id, licence=licence)
+    convert_checkpoint(original, target, host, report, _by_tenths(report), base_id=hub_id, licence=licence)
     return target
+
+
+def _by_tenths(report: Report) -> ConversionProgress:
+    """Says ten times how far a conversion is."""
+    said = 0
+
+    def progress(done: int, total: int, name: str) -> None:
+        nonlocal said
+        if 10 * done // total > said:
+            said = 10 * done // total
+            report(f"Converted {done:,} of {total:,} tensors.")
+
+    return progress
 
 
 def _check(name: str, staged: Path, host: Host) -> None:

@@ -89,21 +89,26 @@ def special_token_names(source: Path, configured: Mapping[str, Any], settings: T
 
 
 def added_texts(source: Path, configured: Mapping[str, Any]) -> list[AddedText]:
-    """The tokens that the original's files add, by id."""
-    found = {
-        int(number): AddedText(str(text), int(number))
-        for text, number in object_in(source / "added_tokens.json").items()
-    }
+    """The tokens that the original's files add, by id. Raises ModelError: an entry that is none."""
+    plain = [AddedText(str(text), _id(number)) for text, number in object_in(source / "added_tokens.json").items()]
     decoder = configured.get("added_tokens_decoder")
-    for number, value in (decoder if isinstance(decoder, dict) else {}).items():
-        found[int(number)] = AddedText(
-            str(value.get("content", "")),
-            int(number),
-            bool(value.get("special", False)),
-            bool(value.get("lstrip", False)),
-            bool(value.get("rstrip", False)),
-        )
+    described = [_described(number, value) for number, value in decoder.items()] if isinstance(decoder, dict) else []
+    found = {each.id: each for each in (*plain, *described)}
     return [found[number] for number in sorted(found)]
+
+
+def _described(number: str, value: Any) -> AddedText:
+    if not isinstance(value, dict) or not isinstance(value.get("content"), str):
+        raise ModelError(f"tokenizer_config.json adds {value!r} as a token, which is none. Copy the file again.")
+    flags = (bool(value.get(name, False)) for name in ("special", "lstrip", "rstrip"))
+    return AddedText(value["content"], _id(number), *flags)
+
+
+def _id(value: Any) -> int:
+    text = str(value)
+    if not text.isdecimal():
+        raise ModelError(f"the tokenizer's files give an added token the id {value!r}, which is none. Copy them again.")
+    return int(text)
 
 
 def fast_tokenizer(
@@ -195,9 +200,11 @@ def _set_spaces(tokenizer: Any, model: SentencePieceModel, settings: TokenizerSe
 
 
 def _around(tokenizer: Any, begin: str, end: str) -> Any:
-    """What puts BOS and EOS around a text."""
+    """What puts BOS and EOS around a text. Raises ModelError: the vocabulary lacks one."""
     from tokenizers import processors
 
+    if lacking := [text for text in (begin, end) if text and tokenizer.token_to_id(text) is None]:
+        raise ModelError(f"the tokenizer's files name {lacking[0]!r}, which its vocabulary lacks. Copy them again.")
     single = [*([begin] if begin else []), "$A", *([end] if end else [])]
     pair = [*single, *(part.replace("$A", "$B") for part in single)]
     known = [(text, tokenizer.token_to_id(text)) for text in dict.fromkeys((begin, end)) if text]
