@@ -240,6 +240,13 @@ def test_a_pulled_original_is_converted(original, host, monkeypatch):
     assert resolve_model("org/halves", host).base_id == "org/halves"
 
 
+def test_the_listing_names_the_converters(camelid, host, home, monkeypatch):
+    monkeypatch.setattr("camelid_core.commands.models.load_host", lambda: host)
+    rows = camelid("models", "list", "--json").json["converters"]
+    assert rows == [{"converter": "halves", "help": HALVES.help, "target": "llama"}]
+    assert "Converted, as they bring code of their own: halves." in camelid("models", "list").out
+
+
 def test_the_command_converts_and_says_what_it_made(camelid, original, host, monkeypatch, tmp_path):
     monkeypatch.setattr("camelid_core.commands.models.load_host", lambda: host)
     done = camelid("models", "convert", str(original), "--out", str(tmp_path / "out"), "--json")

@@ -71,7 +71,7 @@ _HOOKS = {
     kind.hook: kind
     for kind in (
         HookDescription("camelid_model_adapters", "model adapter", "camelid models list"),
-        HookDescription("camelid_checkpoint_converters", "checkpoint converter"),
+        HookDescription("camelid_checkpoint_converters", "checkpoint converter", "camelid models list"),
         HookDescription("camelid_prompt_templates", "template", "camelid templates list"),
         HookDescription("camelid_datasets", "dataset", "camelid datasets list"),
         HookDescription("camelid_readers", "reader"),

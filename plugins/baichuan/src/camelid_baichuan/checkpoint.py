@@ -41,6 +41,7 @@ def convert(source: Path, output: Path, progress: ConversionProgress) -> Convert
     rotary = has_rotary_positions(config)
     longest = positive_number(config, "max_position_embeddings" if rotary else "model_max_length")
     rules = list(_rules(sizes, has_normalised_head(config)))
+    converted = write_tokenizer(source, output, longest)
     convert_weights(weights, rules, output, progress, ignored=ROTARY_BUFFERS)
     settings: dict[str, Any] = {"max_position_embeddings": longest, "attention_bias": False}
     if rotary:
@@ -48,7 +49,7 @@ def convert(source: Path, output: Path, progress: ConversionProgress) -> Convert
     write_llama_config(config, sizes, weights, output, **settings)
     if not rotary:
         _name_alibi(output / "config.json")
-    return write_tokenizer(source, output, longest)
+    return converted
 
 
 def adapter_rules(config: Mapping[str, Any]) -> list[TensorRule]:

@@ -16,6 +16,7 @@ from camelid_core.models.sentencepiece_model import read_sentencepiece
 from camelid_core.models.sentencepiece_tokenizer import TokenizerSettings, save_fast_tokenizer
 
 _SETTINGS = TokenizerSettings(pad_token="<unk>", control=r"<reserved_\d+>")  # noqa: S106 – a token of text
+_ROWS = 8192
 _TEMPLATES = {"<reserved_102>": "baichuan", "<reserved_106>": "baichuan-2"}
 
 
@@ -33,7 +34,9 @@ def write_tokenizer(source: Path, output: Path, longest: int) -> Converted:
 
 
 def normalised_rows(weight: Any) -> tuple[Any]:
-    """Baichuan 2's head divides each of its rows by the row's length before it multiplies; here that is done once."""
+    """Baichuan 2's head divides each of its rows by the row's length before it multiplies; here that is done once. In
+    float32, some rows at a time: a head has half a billion numbers."""
     import torch
 
-    return (torch.nn.functional.normalize(weight.float()).to(weight.dtype),)
+    parts = [torch.nn.functional.normalize(rows.float()).to(weight.dtype) for rows in weight.split(_ROWS)]
+    return (torch.cat(parts),)

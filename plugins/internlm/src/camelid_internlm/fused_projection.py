@@ -43,6 +43,7 @@ def convert(source: Path, output: Path, progress: ConversionProgress) -> Convert
     check_untied(config)
     sizes, weights, longest = LlamaSizes.of(config), OriginalWeights(source), context_length(config)
     biased = bool(config.get("bias"))
+    converted = write_tokenizer(source, output, longest, first=False)
     convert_weights(weights, list(_rules(sizes, biased)), output, progress, ignored=_BUFFERS)
     write_llama_config(
         config,
@@ -53,7 +54,7 @@ def convert(source: Path, output: Path, progress: ConversionProgress) -> Convert
         rope_parameters=rope_parameters(config),
         attention_bias=biased,
     )
-    return write_tokenizer(source, output, longest, first=False)
+    return converted
 
 
 def adapter_rules(config: Mapping[str, Any]) -> list[TensorRule]:

@@ -52,6 +52,7 @@ def _convert(
 ) -> Converted:
     check_untied(config)
     sizes, weights, longest = LlamaSizes.of(config), OriginalWeights(source), context_length(config)
+    converted = write_tokenizer(source, output, longest, first)
     convert_weights(weights, list(_rules(sizes, biased)), output, progress, ignored=ROTARY_BUFFERS)
     write_llama_config(
         config,
@@ -62,7 +63,7 @@ def _convert(
         rope_parameters=rope_parameters(config),
         attention_bias=biased,
     )
-    return write_tokenizer(source, output, longest, first)
+    return converted
 
 
 def _rules(sizes: LlamaSizes, biased: bool) -> Iterator[TensorRule]:

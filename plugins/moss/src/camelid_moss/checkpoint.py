@@ -41,9 +41,10 @@ def convert(source: Path, output: Path, progress: ConversionProgress) -> Convert
             "int4 or int8 in its name."
         )
     weights = OriginalWeights(source)
-    convert_weights(weights, list(_rules(config)), output, progress, ignored=_MASKS)
-    _write_config(config, weights, output)
+    rules = list(_rules(config))
     write_tokenizer(source, output, positive_number(config, "n_positions"))
+    convert_weights(weights, rules, output, progress, ignored=_MASKS)
+    _write_config(config, weights, output)
     return Converted("moss", (_NOTE,))
 
 

@@ -45,10 +45,14 @@ def list_models(as_json: Json = False) -> None:
         typer.echo(
             "Families: " + ", ".join(adapter.name for adapter in host.adapters) + ", and any other by inference.\n"
         )
+        if host.converters:
+            typer.echo("Converted, as they bring code of their own: " + ", ".join(host.converters.names()) + ".\n")
         print_rows(rows, False)
         return
     families = [{"family": item.name, "help": item.help, "lora_targets": item.lora_targets} for item in host.adapters]
-    typer.echo(json.dumps({"families": families, "models": rows}, ensure_ascii=False, indent=2))
+    converters = [{"converter": each.name, "help": each.help, "target": each.target} for each in host.converters]
+    listing = {"families": families, "models": rows, "converters": converters}
+    typer.echo(json.dumps(listing, ensure_ascii=False, indent=2))
 
 
 @app.command("show")
