@@ -12,7 +12,6 @@ from camelid_core.models.loading import load_base
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.testing import assert_adapter_contract
-from peft import PeftModel
 from safetensors.torch import save_file
 
 from . import reference_chatglm, reference_glm
@@ -76,7 +75,9 @@ def test_lora_on_the_originals_names_gives_the_same_logits_on_the_converted_mode
     base = load_base(resolve_model(str(converted), load_host()), "float32")
     with torch.no_grad():
         plain = base.eval()(torch.tensor([ROW])).logits[0]
-        adapted = PeftModel.from_pretrained(base, str(tmp_path / "there")).eval()(torch.tensor([ROW])).logits[0]
+        for name, change in adapter_changes(tmp_path / "there").items():
+            base.get_submodule(name).weight += change
+        adapted = base(torch.tensor([ROW])).logits[0]
     assert (adapted - logits_of(kind, changed, config, ROW)).abs().max() < 1e-5
     assert (adapted - plain).abs().max() > 1e-3
     if kind == "glm":  # ChatGLM-6B's names are the converted model's own: there is nothing to come back from

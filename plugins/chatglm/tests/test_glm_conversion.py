@@ -116,6 +116,16 @@ def test_plain_transformers_renders_the_same_prompt_and_stops_where_a_turn_ends(
     assert resolved.config["eos_token_id"] == tokenizer.convert_tokens_to_ids(ends)
 
 
+def test_chatglm_3_is_known_without_its_code(tmp_path):
+    """What is pulled has no Python files: its configuration says what it is called."""
+    source = make_glm(tmp_path / "original", _name_or_path="THUDM/chatglm3-6b")
+    (source / "tokenization_chatglm.py").unlink()
+    convert_checkpoint(source, tmp_path / "out", load_host(), lambda _: None, lambda *_: None)
+    assert resolve_model(str(tmp_path / "out"), load_host()).template == "chatglm-3"
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert len(tokenizer("<|user|>", add_special_tokens=False)["input_ids"]) == 1
+
+
 def test_a_base_model_gets_no_template(tmp_path):
     source, said = make_glm(tmp_path / "original", _name_or_path="THUDM/chatglm3-6b-base"), []
     convert_checkpoint(source, tmp_path / "out", load_host(), said.append, lambda *_: None)

@@ -60,8 +60,10 @@ def _converted(original: Mapping[str, Any], roles: bool) -> Converted:
     """The prompt template, by what the checkpoint is called and its tokenizer knows; --template has the last word."""
     if str(original.get("_name_or_path", "")).endswith("-base"):
         return Converted(notes=("Its config.json calls it a base model, so it gets no prompt template of its own.",))
-    version, reason = ("3", "knows") if roles else ("2", "does not know")
-    note = f"Taken for ChatGLM{version}, as its tokenizer {reason} <|user|>; --template names another prompt template."
+    version, reason = ("3", "know") if roles else ("2", "do not know")
+    note = (
+        f"Taken for ChatGLM{version}: its files {reason} the role <|user|>. --template names another prompt template."
+    )
     return Converted(template=f"chatglm-{version}", notes=(note,))
 
 

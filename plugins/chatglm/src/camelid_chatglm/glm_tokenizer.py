@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.errors import ModelError
+from camelid_core.json_files import object_in
 from camelid_core.models.sentencepiece_model import read_sentencepiece
 from camelid_core.models.sentencepiece_tokenizer import TokenizerSettings, fast_tokenizer
 
@@ -19,13 +20,16 @@ _CONTROL = ("[MASK]", GMASK, "[sMASK]", SOP, "eop")
 _ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")
 _ENDS = ("<|user|>", "<|observation|>")
 """Roles with which a turn of ChatGLM3's ends."""
-_ASKED = ("tokenization_chatglm.py", "tokenizer_config.json")
+_ASKED = ("tokenization_chatglm.py", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
 def has_roles(source: Path) -> bool:
-    """Whether the tokenizer has tokens for roles, as ChatGLM3's: by the text of its files, none of which is run."""
+    """Whether the tokenizer has tokens for roles, as ChatGLM3's: by the text of its files, none of which is run, or
+    else by what `config.json` calls the model."""
     files = (source / name for name in _ASKED)
-    return any("<|user|>" in path.read_text("utf-8", "replace") for path in files if path.is_file())
+    if any("<|user|>" in path.read_text("utf-8", "replace") for path in files if path.is_file()):
+        return True
+    return "chatglm3" in str(object_in(source / "config.json").get("_name_or_path", "")).lower()
 
 
 def save_glm_tokenizer(source: Path, output: Path, roles: bool, size: int, longest: int) -> list[int]:

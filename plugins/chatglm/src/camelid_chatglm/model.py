@@ -191,7 +191,7 @@ class ChatGlmModel(ChatGlmPreTrainedModel):
     def _layout(self, input_ids: torch.Tensor, places: torch.Tensor, past: int) -> RowLayout:
         """With a KV cache, what comes without a prompt of its own continues answers (learned keys and values of a
         tuning method stand before a prompt)."""
-        if past and (input_ids.shape[1] == 1 or not torch.any(input_ids == self.config.gmask_token_id)):
+        if past and (input_ids.shape[1] == 1 or not torch.any(input_ids == self.config.bos_token_id)):
             return answer_layout(places)
         return row_layout(input_ids, places, self.config)
 
