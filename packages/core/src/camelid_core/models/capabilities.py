@@ -15,7 +15,7 @@ from .adapters import ModelAdapter
 CAPABILITIES: Mapping[str, str] = {
     "lora": "LoRA is trained, merged and asked: plain Transformers computes the same logits and the same answers.",
     "batching": "Rows padded on the right need no attention mask: the loss of each row is that of the row alone.",
-    "packing": "Rows laid end to end stay apart: the same loss without any padding.",
+    "packing": "Packed rows (padding-free) stay apart: the same loss.",
     "qlora": "LoRA on a base quantised by bitsandbytes.",
     "long-context": "Rotary positions are scaled (`model.rope`): linear, dynamic and yarn.",
 }

@@ -61,7 +61,8 @@ class _FusedLoraLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, inputs: Any, weight: Any, bias: Any, down: Any, up: Any, scale: float) -> Any:
-        rows, ctx.adapter_dtype = inputs.reshape(-1, inputs.shape[-1]), down.dtype
+        inputs = inputs.contiguous()  # so is the result, into which is added below
+        rows, ctx.adapter_dtype = inputs.view(-1, inputs.shape[-1]), down.dtype
         down, up = down.to(rows.dtype), up.to(rows.dtype)
         low = rows @ down.T
         result = functional.linear(inputs, weight, bias)

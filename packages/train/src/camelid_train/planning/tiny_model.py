@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LAYERS, WIDTH, HEADS, HEAD = 2, 64, 4, 16
 
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-_HEADS = ("num_attention_heads", "n_head", "n_heads")
+_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 _GROUPS = ("num_key_value_heads", "num_kv_heads", "multi_query_group_num", "n_head_kv")
 
 MAX_SIZES: Mapping[str, int] = {

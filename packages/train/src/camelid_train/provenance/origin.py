@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,16 +73,25 @@ def installed(roots: Iterable[str]) -> dict[str, str]:
         if (key, extras or frozenset()) in seen:
             continue
         seen.add((key, extras or frozenset()))
-        try:
-            there = distribution(name)
-        except PackageNotFoundError:
+        there = _metadata(name)
+        if there is None:
             continue
-        found[key] = there.version
-        for text in there.requires or ():
+        found[key], requirements = there
+        for text in requirements:
             wanted = Requirement(text)
             if extras is None or _applies(wanted, extras):
                 waiting.append((wanted.name, frozenset(wanted.extras)))
     return dict(sorted(found.items()))
+
+
+@cache
+def _metadata(name: str) -> tuple[str, tuple[str, ...]] | None:
+    """Version and requirements of a distribution, read once: what this process has loaded does not change."""
+    try:
+        there = distribution(name)
+    except PackageNotFoundError:
+        return None
+    return there.version, tuple(there.requires or ())
 
 
 def _applies(wanted: Requirement, extras: frozenset[str]) -> bool:

@@ -26,7 +26,7 @@ _MEANS_EXPERTS = (
 )
 _ALL = "Transformers sends every token through all experts and weighs the results: a step keeps that much more."
 _CHUNKS = {
-    "packing": "Its attention goes by chunks of positions, which rows laid end to end would share.",
+    "packing": "Its attention goes by chunks of positions, which packed rows would share.",
 }
 _PART = {
     "long-context": "Its positions stand in the part of its configuration for texts, which model.rope does not reach.",
