@@ -7,9 +7,12 @@ import os
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from camelid_core.commands.plugins import app
@@ -37,15 +40,41 @@ class Installed:
     library: Path
     home: Path
 
-    def run(self, *command: object, code: int = 0) -> str:
+    @property
+    def variables(self) -> dict[str, str]:
         path = os.pathsep.join([str(self.library), *filter(None, [os.environ.get("PYTHONPATH")])])
-        variables = {"PYTHONPATH": path, "CAMELID_HOME": str(self.home), "HF_HUB_OFFLINE": "1"}
+        return os.environ | {"PYTHONPATH": path, "CAMELID_HOME": str(self.home), "HF_HUB_OFFLINE": "1"}
+
+    def run(self, *command: object) -> str:
         done = subprocess.run(
-            [sys.executable, *map(str, command)], capture_output=True, text=True, env=os.environ | variables,
-            cwd=self.sources,
-        )  # fmt: skip
-        assert done.returncode == code, done.stdout + done.stderr
+            [sys.executable, *map(str, command)], capture_output=True, text=True, env=self.variables, cwd=self.sources
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def pages(self) -> dict[str, Any]:
+        """What a browser gets of a server that is started now."""
+        command = [sys.executable, "-m", "camelid_core.cli", "ui", "--port", "0", "--no-token"]
+        with (self.home / "ui.log").open("wb") as log:
+            process = subprocess.Popen(command, env=self.variables, cwd=self.sources, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + 240
+            while (config := self._config()) is None:
+                assert process.poll() is None, (self.home / "ui.log").read_text()
+                assert time.monotonic() < deadline, (self.home / "ui.log").read_text()
+                time.sleep(0.3)
+            return config
+        finally:
+            process.terminate()
+            process.wait(120)
+
+    def _config(self) -> dict[str, Any] | None:
+        try:
+            port = json.loads((self.home / "ui.json").read_text(encoding="utf-8"))["port"]
+            with urlopen(f"http://127.0.0.1:{port}/config", timeout=60) as response:
+                return json.load(response)
+        except (OSError, ValueError):
+            return None
 
     def camelid(self, *arguments: object) -> str:
         return self.run("-m", "camelid_core.cli", *arguments)
@@ -100,13 +129,8 @@ def test_its_own_tests_pass_at_once(installed):
 
 @pytest.mark.install
 def test_the_pages_offer_it_once_their_server_is_started_anew(installed):
-    """A new process is a new server: tab, template, method, objective and dataset are in what the browser gets."""
-    code = (
-        "import json, sys; from pathlib import Path; from camelid_ui.app import build_app\n"
-        "from camelid_ui.testing import open_services\n"
-        "print(json.dumps(build_app(open_services(Path(sys.argv[1]))).get_config_file()['components'], default=str))"
-    )
-    components = json.loads(installed.run("-c", code, installed.home).splitlines()[-1])
+    """Nothing else is started: tab, template, method and objective are in what the browser gets of a new server."""
+    components = installed.pages()["components"]
     assert "demo-tab" in [each["props"].get("id") for each in components if each["type"] == "tabitem"]
     choices = json.dumps([each["props"].get("choices") for each in components])
     for kind in ("template", "method", "objective"):

@@ -32,7 +32,7 @@ _SMALL_FILES = 400_000
 def assert_exporter_contract(
     exporter: Exporter[Any], source: Path, scratch: Path, section: ExportSection | None = None
 ) -> None:
-    """What Camelid relies on in every exporter, shown by exporting the model or adapter in directory `source`:
+    """What Camelid relies on in every exporter, shown by exporting the model or adapter at `source`:
 
     - it has a name that can be typed, a sentence of help, and a section that is chosen by its name;
     - `choices` are sections of its own, each with a suffix of its own that can be part of a file's name;
@@ -101,5 +101,6 @@ def _assert_stops(exporter: Exporter[Any], config: ExportConfig, attempt: Callab
     assert not run.output.exists(), f"{exporter.name}: it was stopped, and left half a result"
 
 
-def _digests(directory: Path) -> dict[str, str]:
-    return {path.name: sha256(path) for path in directory.iterdir() if path.is_file()}
+def _digests(source: Path) -> dict[str, str]:
+    files = [source] if source.is_file() else [path for path in source.iterdir() if path.is_file()]
+    return {path.name: sha256(path) for path in files}
