@@ -420,6 +420,27 @@ def test_what_lora_leaves_out_of_a_mixture_of_experts_is_said(
         train(small_recipe(tiny(name).base, rows, (*short, f'method.targets=["{asked}"]')), attempt(job=2))
 
 
+def test_an_export_that_would_quantise_nothing_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from camelid_train.export.bitsandbytes import BITSANDBYTES, BitsandbytesSection
+
+    context: Any = SimpleNamespace(output=tmp_path / "out", progress=lambda *_: None)
+    with pytest.raises(ModelError, match="quantises none of the layers"):
+        BITSANDBYTES.export(tiny("falcon 7b"), BitsandbytesSection(), context)
+    assert not context.output.exists()
+
+
+def test_a_balance_loss_that_a_configuration_asks_for_is_said_to_be_left_out(tiny: Tiny) -> None:
+    from camelid_train.methods.expert_notes import expert_notes
+    from camelid_train.methods.lora import LoraMethod
+
+    model = loading.load_base(tiny("mixtral"), "float32")
+    assert list(expert_notes(model, LoraMethod())) == []
+    model.config.output_router_logits = True
+    assert [note for note in expert_notes(model, LoraMethod()) if "output_router_logits" in note]
+
+
 def test_a_family_is_known_by_each_of_its_types() -> None:
     for adapter in FAMILIES:
         for kind in adapter.model_types:
