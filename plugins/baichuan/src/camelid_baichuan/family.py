@@ -19,6 +19,7 @@ _COMMUNITY = "baichuan-community-license"
 _ROTARY, _NORMALISED = "max_position_embeddings", "z_loss_weight"
 _CONVERT, _ADAPTERS = "camelid_baichuan.checkpoint:convert", "camelid_baichuan.checkpoint:adapter_rules"
 _ORIGINAL = ("baichuan",)
+_TESTS = "plugins/baichuan/tests"
 
 PULLABLE = (
     PullableModel("baichuan-7b", "baichuan-inc/Baichuan-7B", _COMMUNITY),
@@ -37,6 +38,13 @@ BAICHUAN = ModelAdapter(
     registration="camelid_baichuan.registration:register",
     pullable=PULLABLE,
     converters=("baichuan-7b", "baichuan2-7b", "baichuan-13b", "baichuan2-13b"),
+    positions="alibi",
+    refusals={"long-context": "Its positions are a bias by distance (ALiBi); there are no rotary positions to scale."},
+    verified={
+        "lora": f"{_TESTS}/test_conversion.py::test_a_chat_model_is_tuned_merged_and_asked_in_chinese",
+        "batching": f"{_TESTS}/test_alibi_model.py::test_padding_changes_nothing",
+        "packing": f"{_TESTS}/test_alibi_model.py::test_packed_rows_are_kept_apart",
+    },
 )
 
 CONVERTERS = (

@@ -8,6 +8,8 @@ from __future__ import annotations
 from camelid_core.models.adapters import ModelAdapter, PullableModel
 from camelid_core.models.checkpoint_converters import CheckpointConverter
 
+_RUNS = "plugins/chatglm/tests/test_chatglm_runs.py"
+
 CHATGLM = ModelAdapter(
     name="chatglm",
     help="ChatGLM-6B, the first one; ChatGLM2 and 3 become GLM when they are converted.",
@@ -15,6 +17,14 @@ CHATGLM = ModelAdapter(
     template="chatglm",
     lora_targets=("query_key_value",),
     registration="camelid_chatglm.registration:register",
+    refusals={
+        "packing": "Every row begins with a prompt that is read both ways, so rows cannot share a sequence.",
+        "long-context": "Its rotary positions have two dimensions, place and block, which `model.rope` does not scale.",
+    },
+    verified={
+        "lora": f"{_RUNS}::test_five_lora_steps_and_a_merge_give_what_the_formulas_give_on_the_merged_weights",
+        "batching": f"{_RUNS}::test_the_loss_in_training_is_that_of_the_formulas",
+    },
     pullable=(
         PullableModel("chatglm_6b", "THUDM/chatglm-6b", licence="chatglm-6b-license", template="chatglm"),
         PullableModel("chatglm2_6b", "THUDM/chatglm2-6b", licence="chatglm2-6b-license", template="chatglm-2"),

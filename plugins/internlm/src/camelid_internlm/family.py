@@ -11,6 +11,9 @@ from camelid_core.models.checkpoint_converters import CheckpointConverter
 
 _APACHE = "apache-2.0"  # of the weights too, after a form was sent in; the cards say which
 _TARGETS = ("q_proj", "v_proj")
+_VERIFIED = {
+    "lora": "plugins/internlm/tests/test_conversion.py::test_a_chat_model_is_tuned_merged_and_asked_in_chinese"
+}
 
 INTERNLM = ModelAdapter(
     name="internlm",
@@ -19,6 +22,7 @@ INTERNLM = ModelAdapter(
     template="alpaca",  # of base models: what chat models were trained with, their conversion records
     lora_targets=_TARGETS,
     converters=("internlm",),
+    verified=_VERIFIED,
     pullable=(
         PullableModel("internlm-7b", "internlm/internlm-7b", _APACHE),
         PullableModel("internlm-chat-7b", "internlm/internlm-chat-7b", _APACHE, "internlm"),
@@ -32,6 +36,7 @@ INTERNLM_2 = ModelAdapter(
     template="alpaca",
     lora_targets=_TARGETS,
     converters=("internlm2", "internlm3"),
+    verified=_VERIFIED,
     pullable=(
         PullableModel("internlm2-chat-7b", "internlm/internlm2-chat-7b", _APACHE, "internlm-2"),
         PullableModel("internlm2.5-7b-chat", "internlm/internlm2_5-7b-chat", _APACHE, "internlm-2"),

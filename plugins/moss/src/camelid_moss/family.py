@@ -16,6 +16,7 @@ MOSS = ModelAdapter(
     template="moss",
     lora_targets=("qkv_proj",),
     converters=("moss",),
+    verified={"lora": "plugins/moss/tests/test_conversion.py::test_it_is_tuned_merged_and_asked_in_chinese"},
     pullable=(PullableModel("moss", "fnlp/moss-moon-003-sft", "agpl-3.0", "moss"),),
 )
 
