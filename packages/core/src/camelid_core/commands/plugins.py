@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -114,7 +115,7 @@ def _facts(plugin: Plugin, host: Host) -> dict[str, Any]:
 
 def _word(hook: str, count: int) -> str:
     words = hook.removeprefix("camelid_").replace("_", " ")
-    return words.removesuffix("s") if count == 1 else words
+    return re.sub("ie$", "y", words.removesuffix("s")) if count == 1 else words
 
 
 def _plugin_named(name: str, host: Host) -> Plugin:
