@@ -70,7 +70,7 @@ def test_every_registered_adapter_keeps_the_contract(adapter):
 
 @pytest.mark.parametrize(
     ("kind", "targets", "pad_token"),
-    [("llama", ("q_proj", "v_proj"), "<unk>"), ("bloom", ("query_key_value",), ""), ("baichuan", ("W_pack",), "<unk>")],
+    [("llama", ("q_proj", "v_proj"), "<unk>"), ("bloom", ("query_key_value",), "")],
 )
 def test_types_of_alpaca_cot_have_its_targets_and_padding_token(kind, targets, pad_token):
     adapter = adapter_for(kind, load_host().adapters)

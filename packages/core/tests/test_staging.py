@@ -155,7 +155,7 @@ KINDS = {
     "a model": Kind(lambda home: fetch(HOST), "subprocess.Popen", lambda home: fetch(NO_HOST)),
     "a file of rows": Kind(lambda home: write(RECORDS, home / "rows.jsonl"), "os.rename"),
     "a note": Kind(lambda home: write_durably(home / "note", b"x"), "os.rename"),
-    "a table": Kind(lambda home: Database(home / "table", "CREATE TABLE t (x)", 1), "os.link"),
+    "a table": Kind(lambda home: Database(home / "table", "CREATE TABLE t (x)", 1, {}), "os.link"),
     "a job that goes": Kind(
         lambda home: delete(jobs(home), 1), "shutil.rmtree", lambda home: delete(jobs(home), 2), two_jobs
     ),

@@ -27,6 +27,7 @@ from .loading import register_classes
 from .resolved_model import read_object
 from .revisions import hub_commit
 from .stray_files import refuse_stray_files
+from .template_choice import template_named
 from .weight_files import WeightFiles
 
 _LICENCE_FILES = ("*LICENSE*", "*License*", "LICENCE*", "NOTICE*", "Notice*", "USE_POLICY*")
@@ -63,7 +64,7 @@ def convert_checkpoint(
     config = read_object(source / "config.json")
     converter = required_converter(config, source, host)
     if template:
-        host.templates[template]
+        template_named(template, host)
     report(f"Converting {base_id or source} with {converter.name}: a standard {converter.target} model.")
     output.parent.mkdir(parents=True, exist_ok=True)
     with staging.directory(output) as staged:
@@ -152,7 +153,7 @@ def _write_manifest(
     name, contract = template or converted.template, None
     if name:
         tokenizer = AutoTokenizer.from_pretrained(output, local_files_only=True, trust_remote_code=False)
-        contract = make_contract(host.templates[name], tokenizer)
+        contract = make_contract(template_named(name, host), tokenizer)
         tokenizer.chat_template = contract.jinja
         tokenizer.save_pretrained(output)
     write_manifest(

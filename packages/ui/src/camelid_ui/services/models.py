@@ -231,7 +231,7 @@ def parameters(directory: Path) -> int:
 
 def expert_parameters(directory: Path) -> int:
     """How many of the parameters are those of routed experts; 0 where the files cannot be read."""
-    from camelid_train.export.weight_files import WeightFiles
+    from camelid_core.models.weight_files import WeightFiles
 
     try:
         files = WeightFiles(directory)
