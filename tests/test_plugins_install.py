@@ -45,7 +45,7 @@ def test_the_plugin_is_found_and_sound(environment):
     assert Path(row["location"]).is_relative_to(environment.path)
     assert row["adds"] == {
         "camelid_datasets": ["greetings"],
-        "camelid_model_adapters": ["pythia"],
+        "camelid_model_adapters": ["persimmon"],
         "camelid_prompt_templates": ["question-answer"],
         "camelid_trainer_callbacks": ["halfway"],
     }
@@ -53,7 +53,7 @@ def test_the_plugin_is_found_and_sound(environment):
 
 
 def test_its_family_template_and_dataset_are_listed(environment):
-    assert "pythia" in [family["family"] for family in environment.json("models", "list")["families"]]
+    assert "persimmon" in [family["family"] for family in environment.json("models", "list")["families"]]
     assert {"template": "question-answer", "plugin": "camelid-minimal"}.items() <= next(
         row for row in environment.json("templates", "list") if row["template"] == "question-answer"
     ).items()
@@ -61,8 +61,8 @@ def test_its_family_template_and_dataset_are_listed(environment):
 
 
 def test_a_training_run_uses_all_three(environment, tmp_path):
-    model = tiny_model(tmp_path / "pythia", "gpt_neox")
-    assert environment.json("models", "show", model)["family"] == "pythia"
+    model = tiny_model(tmp_path / "persimmon", "persimmon")
+    assert environment.json("models", "show", model)["family"] == "persimmon"
     overrides = [f"model.name={model}", 'data.sources=["greetings"]', "train.max_steps=2"]
     done = environment.run("camelid", "train", *overrides, "--json", "--name", "greet")
     summary = json.loads(done.stdout.splitlines()[-1])

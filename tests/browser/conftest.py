@@ -74,7 +74,7 @@ def server(home: Path) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def plugin_server(environment: Any) -> Iterator[Server]:
     """The pages of a clean environment in which the example plugin is installed."""
-    tiny_model(environment.home / "models" / "pythia", "gpt_neox")
+    tiny_model(environment.home / "models" / "persimmon", "persimmon")
     found = start(environment.home, python=environment.path / "bin" / "python")
     yield found
     stop(found.process)

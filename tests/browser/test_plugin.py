@@ -12,13 +12,13 @@ def test_its_dataset_template_and_family_are_offered(plugin_server, browser: Bro
     expect(page.locator("#data-head h2")).to_have_text("greetings", timeout=300_000)
     box = page.locator("#data-model input")
     box.click()
-    box.fill("pythia")
-    page.get_by_role("option", name="pythia", exact=True).first.click()
+    box.fill("persimmon")
+    page.get_by_role("option", name="persimmon", exact=True).first.click()
     expect(page.locator("#data-tokens")).to_contain_text("prompt template question-answer")
     page.locator("#data-template input").click()
     expect(page.get_by_role("option", name="question-answer", exact=True).first).to_be_visible()
     page.locator("#tab-plugins-button").click()
     row = page.locator("#plugins-list tr", has_text="camelid-minimal")
-    for name in ("greetings", "pythia", "question-answer"):
+    for name in ("greetings", "persimmon", "question-answer"):
         expect(row).to_contain_text(name)
     page.close()

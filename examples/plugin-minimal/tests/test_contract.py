@@ -13,7 +13,7 @@ from camelid_core.testing import (
     assert_template_contract,
     tiny_tokenizer,
 )
-from camelid_minimal.adapter import PYTHIA
+from camelid_minimal.adapter import PERSIMMON
 from camelid_minimal.callback import HALFWAY
 from camelid_minimal.dataset import GREETINGS
 from camelid_minimal.template import QUESTION_ANSWER
@@ -31,7 +31,9 @@ def test_the_template_reads_as_it_should():
 
 def test_the_adapter_keeps_the_contract():
     linear = ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")
-    assert_adapter_contract(PYTHIA, [QUESTION_ANSWER.name], [f"layers.{n}.{name}" for n in range(2) for name in linear])
+    assert_adapter_contract(
+        PERSIMMON, [QUESTION_ANSWER.name], [f"layers.{n}.{name}" for n in range(2) for name in linear]
+    )
 
 
 def test_the_dataset_has_the_rows_it_says_and_holds_some_out():
@@ -53,7 +55,7 @@ def test_camelid_finds_it():
     assert "camelid-minimal" in [plugin.name for plugin in host.plugins], "install it first: pip install -e ."
     assert host.check() == []
     assert host.provided_by("camelid-minimal") == {
-        "camelid_model_adapters": ["pythia"],
+        "camelid_model_adapters": ["persimmon"],
         "camelid_prompt_templates": ["question-answer"],
         "camelid_datasets": ["greetings"],
         "camelid_trainer_callbacks": ["halfway"],

@@ -8,7 +8,7 @@ from camelid_core.models.adapters import ModelAdapter
 from camelid_core.templates.template import PromptTemplate
 from camelid_train.monitoring.callbacks import LoopCallback
 
-from .adapter import PYTHIA
+from .adapter import PERSIMMON
 from .callback import HALFWAY
 from .dataset import GREETINGS
 from .template import QUESTION_ANSWER
@@ -18,7 +18,7 @@ CAMELID_API = 1
 
 @hookimpl
 def camelid_model_adapters() -> list[ModelAdapter]:
-    return [PYTHIA]
+    return [PERSIMMON]
 
 
 @hookimpl

@@ -2,10 +2,10 @@
 
 from camelid_core.models.adapters import ModelAdapter
 
-PYTHIA = ModelAdapter(
-    name="pythia",
-    help="EleutherAI's Pythia and GPT-NeoX.",
-    model_types=("gpt_neox",),
+PERSIMMON = ModelAdapter(
+    name="persimmon",
+    help="Adept's Persimmon.",
+    model_types=("persimmon",),
     template="question-answer",
     lora_targets=("query_key_value", "dense"),
 )
