@@ -14,7 +14,7 @@ from camelid_core.errors import CamelidError
 from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.exports import ExportOffer
-from camelid_ui.views import Cell, ListingRow, cell, code, empty, listing
+from camelid_ui.views import Cell, ListingRow, cell, code, empty, listing, note
 from camelid_ui.views.numbers import duration, size
 
 from . import LATEST, PRIVATE
@@ -91,25 +91,23 @@ def _label(offer: ExportOffer) -> str:
 
 
 def _table(offers: list[ExportOffer], say: Translator) -> str:
-    heads = [say(f"export.{head}") for head in ("format", "size", "memory", "time", "here")]
+    """What can be made, and below it what cannot, with the reason: once for all formats that share it."""
+    heads = [say(f"export.{head}") for head in ("format", "size", "memory", "time")]
     rows = [
         ListingRow(
             [
-                Cell(", ".join(map(_label, alike)), "main"),
-                cell("" if alike[0].refusal else size(alike[0].size), "number"),
-                cell("" if alike[0].refusal else size(alike[0].memory), "number"),
-                cell(duration(alike[0].seconds), "number"),
-                cell(alike[0].refusal or say("export.yes"), "" if alike[0].refusal else "quiet"),
+                Cell(_label(offer), "main"),
+                cell(size(offer.size), "number"),
+                cell(size(offer.memory), "number"),
+                cell(duration(offer.seconds), "number"),
             ],
         )
-        for alike in _refused_alike(offers)
+        for offer in offers
+        if not offer.refusal
     ]
-    return listing(heads, rows, say("export.caption"))
-
-
-def _refused_alike(offers: list[ExportOffer]) -> list[list[ExportOffer]]:
-    """Each offer by itself, but those that are refused for the same reason together."""
-    groups: dict[str, list[ExportOffer]] = {}
+    refused: dict[str, list[str]] = {}
     for offer in offers:
-        groups.setdefault(offer.refusal or offer.key, []).append(offer)
-    return list(groups.values())
+        if offer.refusal:
+            refused.setdefault(offer.refusal, []).append(_label(offer))
+    notes = [note(f"{', '.join(labels)}: {reason}") for reason, labels in refused.items()]
+    return listing(heads, rows, say("export.caption")) + "".join(notes)
