@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import types
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -139,6 +140,16 @@ def test_the_page_says_where_plugins_lie_and_which_are_left_out(zoo):
     zoo.host.excluded, zoo.host.exclusion = ["camelid-x"], "--only-plugins zoo"
     assert "--only-plugins zoo leaves out: camelid-x." in page.show(zoo, Translator("en"))
     assert "camelid-x" in page.show(zoo, Translator("zh"))
+
+
+def test_public_pages_name_no_place_of_the_machine(zoo):
+    page = build_plugins_tab(zoo)
+    object.__setattr__(zoo, "profile", DEMO)
+    shown = page.show(zoo, Translator("en"))
+    assert "camelid-core" in shown
+    places = [each.location for each in zoo.plugins.all() if Path(each.location).is_absolute()]
+    assert places
+    assert not any(place in shown for place in places)
 
 
 def build_plugins_tab(services: Services) -> Any:

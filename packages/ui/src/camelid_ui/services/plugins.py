@@ -18,14 +18,15 @@ from camelid_core.plugins import FIRST_PARTY, Host, Problem
 
 @dataclass(frozen=True, slots=True)
 class PluginView:
-    """`gives` maps each hook, in words, to the names provided through it; `origin` says whether it is installed or a
-    working copy, and where that lies."""
+    """`gives` maps each hook, in words, to the names provided through it; `source` says whether it is installed or a
+    working copy, `location` where that lies on this machine."""
 
     name: str
     version: str
     ours: bool
     gives: Mapping[str, Sequence[str]]
-    origin: str = ""
+    source: str = ""
+    location: str = ""
 
 
 class PluginService:
@@ -39,9 +40,11 @@ class PluginService:
                 plugin.version,
                 plugin.name in FIRST_PARTY,
                 {_word(hook): names for hook, names in self.host.provided_by(plugin.name).items()},
-                f"{origin_of(plugin).source} {origin_of(plugin).location}",
+                origin.source,
+                origin.location,
             )
             for plugin in self.host.plugins
+            for origin in [origin_of(plugin)]
         ]
 
     def problems(self) -> list[Problem]:

@@ -22,14 +22,14 @@ class PluginsTab:
     settings: list[SettingsForm]
 
     def show(self, services: Services, say: Translator) -> str:
-        found = services.plugins.all()
+        found, local = services.plugins.all(), services.profile.allow_changes  # public pages name no place
         heads = [say("plugins.name"), say("plugins.version"), say("plugins.origin"), say("plugins.gives")]
         lines = [
             ListingRow(
                 [
                     cell(each.name, "main"),
                     cell(each.version, "number quiet"),
-                    cell(each.origin, "quiet"),
+                    cell(f"{each.source} {each.location}" if local else each.source, "quiet"),
                     Cell(_contributions(each)),
                 ]
             )
