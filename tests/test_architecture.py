@@ -57,8 +57,7 @@ def test_benchmarks_and_examples_name_modules_that_are_there():
     ("pattern", "why"),
     [
         (r"model_type\s*(==|in\s*[\[(])", "only adapters know a model family"),
-        (r"torch\.load\((?!.*weights_only=True)", "pickles run code"),
-        (r"pickle\.load|import pickle|import joblib|read_pickle", "pickles run code"),
+        (r"torch\.load\(|pickle\.load|import pickle|import joblib|read_pickle", "pickles run code"),
         (r"yaml\.(load|full_load|unsafe_load)\((?!text, Loader=_SafeLoader\))", "only safe YAML"),
         (r"shell\s*=\s*True|os\.system\(", "argument lists, never a shell"),
         (r"trust_remote_code\s*=\s*True", "no code from models"),
@@ -83,6 +82,8 @@ def test_what_no_source_may_contain(pattern, why):
         if not (path.name == "paths.py" and "expanduser" in pattern)
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if re.search(pattern, line)
+        # the one place that reads checkpoints as their authors published them, as tensors alone
+        if not (path.name == "original_weights.py" and re.search(r"torch\.load\(.*weights_only=True", line))
     ]
     assert hits == [], why
 

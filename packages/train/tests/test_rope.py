@@ -55,7 +55,7 @@ def test_nothing_is_stretched_without_being_asked(attempt, recipe, base):
 
 
 def test_a_model_without_rotary_positions_says_so_before_any_work(attempt, recipe):
-    with pytest.raises(ModelError, match=r"no rotary positions to scale.*leave model\.rope empty"):
+    with pytest.raises(ModelError, match=r"no rotary positions to scale, and none are needed; leave model\.rope empty"):
         train(recipe("model.rope=linear:4", family="bloom"), attempt())
 
 
