@@ -12,7 +12,9 @@ from camelid_core.errors import ConfigError, UnknownName, UsageError
 from camelid_core.jobs.foreground import open_store
 from camelid_core.jobs.job import JobState
 from camelid_core.jobs.start_time import start_time
-from camelid_core.pipelines.pipeline_config import needed_by, read_pipeline, with_results
+from camelid_core.pipelines.pipeline_config import Step, needed_by, read_pipeline, with_results
+from camelid_core.pipelines.run_here import run_here
+from camelid_core.pipelines.step_jobs import StepJobs
 from camelid_core.plugins import load_host
 
 HERE = Path(__file__).parent / "jobs"
@@ -126,6 +128,33 @@ def test_a_step_uses_what_another_made(ticks, camelid, tmp_path):
     rows = camelid("pipeline", str(path), "--json").json
     assert rows[1]["outcome"] == f"{rows[0]['outcome']}/inside"
     assert open_store().get(2).depends_on == (1,)
+
+
+def test_a_step_that_another_worker_takes_first_is_waited_for(ticks):
+    """Between its being queued and its being run here: a job that was there before is held for nobody."""
+    store = open_store()
+    jobs = StepJobs("run", store, load_host().tasks)
+
+    def taken(step, job):
+        store.finish(store.start(store.claim("other", 60, only=job.id)), JobState.SUCCEEDED, summary={"by": "other"})
+
+    (found,) = run_here([Step(task="tick", name="one")], jobs, taken, lambda event: None)
+    assert (found[1].state, found[1].summary) == (JobState.SUCCEEDED, {"by": "other"})
+
+
+def test_jobs_of_a_plugin_that_is_gone_harm_no_pipeline(ticks):
+    store = open_store()
+    store.submit("of a plugin that is gone", {"output": "x"})
+    jobs = StepJobs("run", store, load_host().tasks)
+    assert jobs.queue(Step(task="tick", name="one")).config["output"].endswith("/run-one")
+    other = StepJobs("run", store, load_host().tasks)
+    assert other.queue(Step(task="tick", name="one", config={"count": 9})).config["output"].endswith("/run-one-2")
+
+
+def test_a_name_that_is_too_long_for_a_job_is_said_before_anything_is_queued(ticks):
+    jobs = StepJobs("n" * 40, open_store(), load_host().tasks)
+    with pytest.raises(UsageError, match="name of pipeline and step"):
+        jobs.check([Step(task="tick", name="s" * 40)])
 
 
 def test_queued_steps_wait_for_those_they_need(ticks, camelid, tmp_path):

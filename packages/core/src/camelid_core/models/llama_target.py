@@ -7,7 +7,7 @@ which. Imports Transformers inside.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,11 @@ def end_rules(names: LayerNames, sizes: LlamaSizes) -> tuple[TensorRule, TensorR
         renamed(f"{names.norm}.weight", "model.norm.weight", sizes.hidden),
         renamed(f"{names.head}.weight", "lm_head.weight", *table),
     )
+
+
+def layer_rules(rules: Iterable[TensorRule]) -> list[TensorRule]:
+    """Those of the layers, which are what LoRA can be on: `adapter_rules` of a converter."""
+    return [rule for rule in rules if ".layers." in next(iter(rule.sources))]
 
 
 def write_llama_config(

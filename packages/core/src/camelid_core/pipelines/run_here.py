@@ -8,8 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from camelid_core.errors import JobError
 from camelid_core.jobs.foreground import run_queued_job
 from camelid_core.jobs.job import ENDED, Job, JobState
+from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.supervision import OnEvent
 
 from .pipeline_config import Step, needed_by
@@ -32,7 +34,7 @@ def run_here(steps: Sequence[Step], jobs: StepJobs, on_step: OnStep, on_event: O
         job = jobs.queue(step, _HOLD_SECONDS)
         on_step(step, job)
         if job.state == JobState.QUEUED:
-            job = run_queued_job(jobs.store, job.id, on_event)
+            job = _run(jobs.store, job, on_event)
         while job.state not in ENDED:  # another worker has it
             time.sleep(_POLL_SECONDS)
             job = jobs.store.get(job.id)
@@ -42,3 +44,15 @@ def run_here(steps: Sequence[Step], jobs: StepJobs, on_step: OnStep, on_event: O
             return
         if job.state != JobState.SUCCEEDED:
             missing.add(step.label)
+
+
+def _run(store: JobStore, job: Job, on_event: OnEvent) -> Job:
+    """The job as it ended here, or as it is where another worker took it in between: it is not held for long, and not
+    at all when it was there before."""
+    try:
+        return run_queued_job(store, job.id, on_event)
+    except JobError:
+        found = store.get(job.id)
+        if found.state == JobState.QUEUED:
+            raise
+        return found

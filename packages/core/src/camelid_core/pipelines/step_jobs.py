@@ -20,7 +20,7 @@ from camelid_core.config import Config, validate
 from camelid_core.errors import JobError
 from camelid_core.jobs.job import ENDED, Job, JobState
 from camelid_core.jobs.store import JobStore
-from camelid_core.paths import artefacts_dir
+from camelid_core.paths import artefacts_dir, safe_name
 from camelid_core.registry import Registry
 from camelid_core.tasks import Task
 
@@ -41,6 +41,8 @@ class StepJobs:
     priority: int = 0
     earliest: float = 0.0
     jobs: dict[str, Job] = field(default_factory=dict)
+    _taken: set[str] | None = None
+    """Where jobs that have not ended put their results, once it was needed."""
 
     def check(self, steps: Sequence[Step]) -> None:
         """Read the configuration of every step before the first is queued: a typing error in the last one is not to be
@@ -49,8 +51,10 @@ class StepJobs:
         Raises:
             UnknownName: there is no such task.
             ConfigError: a configuration does not fit.
+            UsageError: pipeline and step make no name for a job.
         """
         for step in steps:
+            safe_name(self._name(step), "name of pipeline and step")
             values = with_results(step.config, lambda name: str(artefacts_dir() / f"{self.pipeline}-{name}"))
             validate(self.tasks[step.task].load_config(), values, f"step {step.label!r}")
 
@@ -112,16 +116,23 @@ class StepJobs:
     def _place(self, step: Step, task: Task, settings: dict[str, Any]) -> str:
         """The name of the job and of its result; the settings say from now on where the result goes, unless they say it
         already."""
-        name = f"{self.pipeline}-{step.label}"
+        name = self._name(step)
         section, output = _output_field(task, settings)
         if output is None or section[output]:
             return name
-        unfinished = self.store.list([state for state in JobState if state not in ENDED], _MANY)
-        taken = {str(_output(job.config, self.tasks[job.task])) for job in unfinished}
+        if self._taken is None:
+            unfinished = self.store.list([state for state in JobState if state not in ENDED], _MANY)
+            known = (job for job in unfinished if job.task in self.tasks)  # a task's plugin may be gone
+            self._taken = {_output(job.config, self.tasks[job.task]) for job in known}
         names = (name if number == 1 else f"{name}-{number}" for number in count(1))
-        place = next(path for each in names if not (path := artefacts_dir() / each).exists() and str(path) not in taken)
+        places = (artefacts_dir() / each for each in names)
+        place = next(path for path in places if not path.exists() and str(path) not in self._taken)
+        self._taken.add(str(place))
         section[output] = str(place)
         return place.name
+
+    def _name(self, step: Step) -> str:
+        return f"{self.pipeline}-{step.label}"
 
 
 def _numbered(key: str, number: int) -> str:

@@ -11,6 +11,7 @@ from camelid_core.commands.output import print_values
 from camelid_core.commands.run_job import print_summary, run_job
 from camelid_core.config import parse_overrides, validate
 from camelid_core.errors import UsageError
+from camelid_core.jobs.foreground import open_store
 from camelid_core.plugins import load_host
 
 from camelid_train.export.config import ExportConfig
@@ -50,8 +51,8 @@ def run_export(source: str, section: Mapping[str, Any], out: str, plan: bool, as
 def _plan(config: ExportConfig, as_json: bool) -> None:
     from camelid_core.paths import artefacts_dir
 
-    from camelid_train.export.export_plan import check, export_source
+    from camelid_train.export.export_plan import check, export_source, past_speeds
 
     artefacts_dir().mkdir(parents=True, exist_ok=True)
-    estimate = check(config, export_source(config, load_host()), artefacts_dir())
+    estimate = check(config, export_source(config, load_host()), artefacts_dir(), past_speeds(open_store()))
     print_values(asdict(estimate), as_json)

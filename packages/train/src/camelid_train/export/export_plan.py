@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.errors import ModelError
-from camelid_core.jobs import JobState
-from camelid_core.jobs.foreground import open_store
+from camelid_core.jobs import JobState, JobStore
 from camelid_core.models.devices import available_memory
 from camelid_core.models.gguf import is_gguf
 from camelid_core.models.loading import check_weight_files
@@ -26,11 +25,13 @@ from .config import ExportConfig
 from .exporter import ExportEstimate, exporter_of
 
 _PAST_JOBS = 500
-"""So many of the latest jobs are looked at for one that took as long."""
+"""So many of the latest jobs are looked at for exports."""
 
 
-def check(config: ExportConfig, source: ResolvedModel, disk: Path) -> ExportEstimate:
-    """The estimate of an export that can be done here.
+def check(
+    config: ExportConfig, source: ResolvedModel, disk: Path, speeds: Mapping[str, float] | None = None
+) -> ExportEstimate:
+    """The estimate of an export that can be done here; of its time by `speeds`, as `past_speeds` gives them.
 
     Raises:
         ModelError: it cannot, as its exporter says, or there is not enough memory.
@@ -51,7 +52,8 @@ def check(config: ExportConfig, source: ResolvedModel, disk: Path) -> ExportEsti
     merging = exporter.whole and source.adapter_dir is not None
     needed = estimate.size + estimate.scratch + (_size_of_weights(source) if merging else 0)
     require(disk, needed, f"exporting to {exporter.name!r}")
-    return replace(estimate, seconds=_seconds_as_before(config, source))
+    speed = (speeds or {}).get(exporter.suffix(config.to))
+    return replace(estimate, seconds=round(speed * _size_of_weights(source), 1) if speed else None)
 
 
 def announcement(estimate: ExportEstimate) -> str:
@@ -65,15 +67,15 @@ def done_as(config: ExportConfig, source: ResolvedModel) -> Mapping[str, Any]:
     return {"format": exporter_of(config.to).suffix(config.to), "source_bytes": _size_of_weights(source)}
 
 
-def _seconds_as_before(config: ExportConfig, source: ResolvedModel) -> float | None:
-    """As long as the last such export took on this machine, in proportion to the weights; None before the first. It
-    says nothing exact: a small model takes as long as the libraries take to be loaded."""
-    wanted = done_as(config, source)
-    for job in open_store().list([JobState.SUCCEEDED], _PAST_JOBS):
-        earlier = job.summary.get("source_bytes")
-        if job.summary.get("format") == wanted["format"] and earlier and job.started and job.ended:
-            return round((job.ended - job.started) * float(wanted["source_bytes"]) / float(earlier), 1)
-    return None
+def past_speeds(store: JobStore) -> Mapping[str, float]:
+    """Format → seconds per byte of the source's weights, in the last export to it on this machine. It says nothing
+    exact: a small model takes as long as the libraries take to be loaded."""
+    speeds: dict[str, float] = {}
+    for job in store.list([JobState.SUCCEEDED], _PAST_JOBS):
+        name, size = job.summary.get("format"), job.summary.get("source_bytes")
+        if name and size and job.started and job.ended:
+            speeds.setdefault(str(name), (job.ended - job.started) / float(size))
+    return speeds
 
 
 def export_source(config: ExportConfig, host: Host) -> ResolvedModel:

@@ -14,6 +14,7 @@ from typing import Any
 
 from camelid_core.artefacts import Artefact, BaseModelEntry, Licences, Manifest, TemplateContract, write_manifest
 from camelid_core.integrity import fingerprint
+from camelid_core.jobs.foreground import open_store
 from camelid_core.models.loading import load_tokenizer
 from camelid_core.models.plugin_versions import plugin_notes
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
@@ -30,7 +31,7 @@ from camelid_train.saving.published_prompting import write_prompting
 from camelid_train.sections import ExportSection
 
 from .config import ExportConfig
-from .export_plan import announcement, check, done_as, export_source
+from .export_plan import announcement, check, done_as, export_source, past_speeds
 from .exporter import ExportContext, Exporter, ExportResult, exporter_of
 from .merge import merge
 
@@ -48,7 +49,7 @@ def export(config: ExportConfig, context: TaskContext) -> Mapping[str, Any]:
     context.emit("resume", step=0)
     host, exporter = load_host(), exporter_of(config.to)
     source = export_source(config, host)
-    estimate = check(config, source, context.directory)
+    estimate = check(config, source, context.directory, past_speeds(open_store()))
     context.emit("log", text=announcement(estimate))
     for note in plugin_notes(source, host):
         context.emit("log", text=note)

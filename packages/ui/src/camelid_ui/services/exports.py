@@ -6,7 +6,7 @@ Knows exporters through their hook, and merging, which is the first export of an
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from camelid_core.plugins import Host
 from camelid_serve.evaluations.proof.proof_config import ProofConfig
 from camelid_serve.evaluations.proof.record import PROOF
 from camelid_train.export.config import ExportConfig
-from camelid_train.export.export_plan import check, export_source
+from camelid_train.export.export_plan import check, export_source, past_speeds
 from camelid_train.export.exporter import ExportEstimate, exporter_of, exporters
 from camelid_train.export.merge_config import MergeConfig
 from camelid_train.publishing.publication import plan
@@ -80,7 +80,8 @@ class ExportService:
         """
         resolved = self.models.resolve(source)
         merged = [self._merge_offer(source)] if resolved.adapter_dir is not None else []
-        return merged + [self._offer(source, section) for section in _sections(resolved).values()]
+        speeds = past_speeds(self.jobs.store)
+        return merged + [self._offer(source, section, speeds) for section in _sections(resolved).values()]
 
     def start(self, source: str, keys: Sequence[str]) -> list[Job]:
         """Queue a job for each offer.
@@ -175,11 +176,11 @@ class ExportService:
             MERGED, MERGED, "Base and adapter as one model.", estimate.size, estimate.memory, refusal=refusal
         )
 
-    def _offer(self, source: str, section: ExportSection) -> ExportOffer:
+    def _offer(self, source: str, section: ExportSection, speeds: Mapping[str, float]) -> ExportOffer:
         exporter = exporter_of(section)
         key, config = exporter.suffix(section), self._config(source, section)
         try:
-            estimate = self._check(config)
+            estimate = self._check(config, speeds)
         except CamelidError as problem:
             return ExportOffer(key, exporter.name, exporter.help, refusal=str(problem))
         except (
@@ -189,9 +190,9 @@ class ExportService:
             return ExportOffer(key, exporter.name, exporter.help, refusal=error_sentence(problem))
         return ExportOffer(key, exporter.name, exporter.help, estimate.size, estimate.memory, estimate.seconds)
 
-    def _check(self, config: ExportConfig) -> ExportEstimate:
+    def _check(self, config: ExportConfig, speeds: Mapping[str, float] | None = None) -> ExportEstimate:
         artefacts_dir().mkdir(parents=True, exist_ok=True)
-        return check(config, export_source(config, self.host), artefacts_dir())
+        return check(config, export_source(config, self.host), artefacts_dir(), speeds)
 
     def _config(self, source: str, section: ExportSection) -> ExportConfig:
         return ExportConfig(source=source, to=section)
