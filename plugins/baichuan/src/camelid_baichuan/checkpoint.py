@@ -20,6 +20,7 @@ from camelid_core.models.llama_target import (
     check_untied,
     end_rules,
     kept_rules,
+    layer_rules,
     positive_number,
     write_llama_config,
 )
@@ -54,7 +55,7 @@ def convert(source: Path, output: Path, progress: ConversionProgress) -> Convert
 
 def adapter_rules(config: Mapping[str, Any]) -> list[TensorRule]:
     """Rules of the layers that LoRA can be on, for a converted model's configuration."""
-    return [rule for rule in _rules(LlamaSizes.of(config), False) if ".layers." in next(iter(rule.sources))]
+    return layer_rules(_rules(LlamaSizes.of(config), False))
 
 
 def _name_alibi(path: Path) -> None:

@@ -15,16 +15,14 @@ from camelid_core.models.checkpoint_converters import ConversionProgress, Conver
 from camelid_core.models.llama_target import (
     LayerNames,
     LlamaSizes,
-    check_untied,
     end_rules,
     kept_rules,
-    write_llama_config,
+    layer_rules,
 )
-from camelid_core.models.original_weights import OriginalWeights
 from camelid_core.models.resolved_model import read_object
-from camelid_core.models.tensor_rules import TensorRule, convert_weights, renamed
+from camelid_core.models.tensor_rules import TensorRule, renamed
 
-from .texts import context_length, rope_parameters, write_tokenizer
+from .llama_checkpoint import convert_by_rules
 
 _NAMES = LayerNames(
     attention_norm="attention_norm",
@@ -40,26 +38,14 @@ _BUFFERS = r".*\.(rotary_emb|rope)\.inv_freq"
 
 def convert(source: Path, output: Path, progress: ConversionProgress) -> Converted:
     config = read_object(source / "config.json")
-    check_untied(config)
-    sizes, weights, longest = LlamaSizes.of(config), OriginalWeights(source), context_length(config)
     biased = bool(config.get("bias"))
-    converted = write_tokenizer(source, output, longest, first=False)
-    convert_weights(weights, list(_rules(sizes, biased)), output, progress, ignored=_BUFFERS)
-    write_llama_config(
-        config,
-        sizes,
-        weights,
-        output,
-        max_position_embeddings=longest,
-        rope_parameters=rope_parameters(config),
-        attention_bias=biased,
-    )
-    return converted
+    rules = _rules(LlamaSizes.of(config), biased)
+    return convert_by_rules(config, rules, source, output, progress, biased=biased, first=False, ignored=_BUFFERS)
 
 
 def adapter_rules(config: Mapping[str, Any]) -> list[TensorRule]:
     """Rules of the layers that LoRA can be on, for a converted model's configuration."""
-    return [rule for rule in _rules(LlamaSizes.of(config), False) if ".layers." in next(iter(rule.sources))]
+    return layer_rules(_rules(LlamaSizes.of(config), False))
 
 
 def split(fused: Any, sizes: LlamaSizes) -> tuple[Any, Any, Any]:

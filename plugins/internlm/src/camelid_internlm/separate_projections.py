@@ -16,16 +16,14 @@ from camelid_core.models.llama_target import (
     ROTARY_BUFFERS,
     LayerNames,
     LlamaSizes,
-    check_untied,
     end_rules,
     kept_rules,
-    write_llama_config,
+    layer_rules,
 )
-from camelid_core.models.original_weights import OriginalWeights
 from camelid_core.models.resolved_model import read_object
-from camelid_core.models.tensor_rules import TensorRule, convert_weights, renamed
+from camelid_core.models.tensor_rules import TensorRule, renamed
 
-from .texts import context_length, rope_parameters, write_tokenizer
+from .llama_checkpoint import convert_by_rules
 
 _NAMES = LayerNames()
 
@@ -44,26 +42,14 @@ def convert_third(source: Path, output: Path, progress: ConversionProgress) -> C
 
 def adapter_rules(config: Mapping[str, Any]) -> list[TensorRule]:
     """Rules of the layers that LoRA can be on, for a converted model's configuration."""
-    return [rule for rule in _rules(LlamaSizes.of(config), False) if ".layers." in next(iter(rule.sources))]
+    return layer_rules(_rules(LlamaSizes.of(config), False))
 
 
 def _convert(
     config: dict[str, Any], biased: bool, source: Path, output: Path, progress: ConversionProgress, first: bool
 ) -> Converted:
-    check_untied(config)
-    sizes, weights, longest = LlamaSizes.of(config), OriginalWeights(source), context_length(config)
-    converted = write_tokenizer(source, output, longest, first)
-    convert_weights(weights, list(_rules(sizes, biased)), output, progress, ignored=ROTARY_BUFFERS)
-    write_llama_config(
-        config,
-        sizes,
-        weights,
-        output,
-        max_position_embeddings=longest,
-        rope_parameters=rope_parameters(config),
-        attention_bias=biased,
-    )
-    return converted
+    rules = _rules(LlamaSizes.of(config), biased)
+    return convert_by_rules(config, rules, source, output, progress, biased=biased, first=first, ignored=ROTARY_BUFFERS)
 
 
 def _rules(sizes: LlamaSizes, biased: bool) -> Iterator[TensorRule]:
