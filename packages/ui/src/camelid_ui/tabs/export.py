@@ -92,14 +92,15 @@ def _label(offer: ExportOffer) -> str:
 
 def _table(offers: list[ExportOffer], say: Translator) -> str:
     """What can be made, and below it what cannot, with the reason: once for all formats that share it."""
-    heads = [say(f"export.{head}") for head in ("format", "size", "memory", "time")]
+    timed = any(offer.seconds is not None for offer in offers)  # nobody knows before the first export
+    heads = [say(f"export.{head}") for head in ("format", "size", "memory", *(("time",) if timed else ()))]
     rows = [
         ListingRow(
             [
                 Cell(_label(offer), "main"),
                 cell(size(offer.size), "number"),
                 cell(size(offer.memory), "number"),
-                cell(duration(offer.seconds), "number"),
+                *([cell(duration(offer.seconds), "number")] if timed else []),
             ],
         )
         for offer in offers
