@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from .config import Config
+    from .jobs.resources import Needs
+    from .jobs.store import JobStore
 
 StopRequest = Literal["", "finish", "save"]
 """What a running task is asked to do: nothing; finish early and keep the result; save its state and exit."""
@@ -52,6 +54,7 @@ class Interrupted(Exception):
 
 RunFunction = Callable[[Any, TaskContext], Mapping[str, Any]]
 BundleFunction = Callable[[Any, int, Path], Path]
+NeedsFunction = Callable[[Any, "JobStore"], "Needs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,8 @@ class Task:
 
     `run(config, context)` writes a directory with a manifest at `context.output` and returns a
     small JSON-able summary. `bundle(store, job_id, target)`, where a task has it, writes an archive
-    from which such a job can be reproduced, and returns its path. `output` is the field of the configuration that says
+    from which such a job can be reproduced, and returns its path. `needs(config, store)` says what such a job takes
+    while it runs; a task without it runs with nothing beside. `output` is the field of the configuration that says
     where the result goes, as `section.field`.
     """
 
@@ -70,6 +74,7 @@ class Task:
     run: str
     bundle: str = ""
     output: str = "output"
+    needs: str = ""
 
     def load_config(self) -> type[Config]:
         return import_attribute(self.config)  # type: ignore[no-any-return]
@@ -79,6 +84,9 @@ class Task:
 
     def load_bundle(self) -> BundleFunction | None:
         return import_attribute(self.bundle) if self.bundle else None
+
+    def load_needs(self) -> NeedsFunction | None:
+        return import_attribute(self.needs) if self.needs else None
 
 
 def import_attribute(path: str) -> Any:

@@ -102,23 +102,24 @@ class Resources:
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """What a running job was given: a machine, cards by their ids with so much memory of each (0: whole cards), cores
-    and memory. The sums over a machine's running jobs never exceed its resources."""
+    and memory. `cards` None: this machine's cards are not known, and nothing is said to the job about them."""
 
     machine: str
     host: str
-    cards: tuple[str, ...] = ()
+    cards: tuple[str, ...] | None = None
     gpu_memory: int = 0
     cores: int = 0
     memory: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"cards": list(self.cards)}
+        return asdict(self) | {"cards": None if self.cards is None else list(self.cards)}
 
     @classmethod
     def from_json(cls, values: Any) -> Self:
         """Raises UsageError: this is no assignment."""
         known = _known(values, cls, "assignment")
-        return cls(**known | {"cards": tuple(known.get("cards", ()))})
+        cards = known.get("cards")
+        return cls(**known | {"cards": None if cards is None else tuple(cards)})
 
 
 def _gpu(values: Any) -> Gpu:
