@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from .config import Config
-    from .jobs.resources import Needs
-    from .jobs.store import JobStore
 
 StopRequest = Literal["", "finish", "save"]
 """What a running task is asked to do: nothing; finish early and keep the result; save its state and exit."""
@@ -54,7 +52,7 @@ class Interrupted(Exception):
 
 RunFunction = Callable[[Any, TaskContext], Mapping[str, Any]]
 BundleFunction = Callable[[Any, int, Path], Path]
-NeedsFunction = Callable[[Any, "JobStore"], "Needs"]
+NeedsFunction = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +61,10 @@ class Task:
 
     `run(config, context)` writes a directory with a manifest at `context.output` and returns a
     small JSON-able summary. `bundle(store, job_id, target)`, where a task has it, writes an archive
-    from which such a job can be reproduced, and returns its path. `needs(config, store)` says what such a job takes
-    while it runs; a task without it runs with nothing beside. `output` is the field of the configuration that says
-    where the result goes, as `section.field`.
+    from which such a job can be reproduced, and returns its path. `needs(config, store)` gives the
+    `jobs.resources.Needs` of such a job while it runs; with None, and for a task without it, they are not known, so it
+    runs with nothing beside. `output` is the field of the configuration that says where the result goes, as
+    `section.field`.
     """
 
     name: str

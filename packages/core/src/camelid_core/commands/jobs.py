@@ -25,7 +25,7 @@ from camelid_core.jobs.foreground import open_store, run_queued_job
 from camelid_core.jobs.job import ACTIVE, ENDED, Job, JobState
 from camelid_core.jobs.presence import live_workers
 from camelid_core.jobs.run_directories import EVENTS, LOG, attempts
-from camelid_core.jobs.start_conditions import waits_for
+from camelid_core.jobs.start_conditions import reasons_to_wait, waits_for
 from camelid_core.jobs.store import JobStore
 
 from .output import print_rows
@@ -57,7 +57,8 @@ def list_jobs(
     if as_json:
         print_rows([asdict(job) for job in jobs], as_json=True)
     else:
-        print_rows([_row(store, job) for job in jobs], as_json=False, empty="There are no jobs.")
+        waits = reasons_to_wait(store, jobs)
+        print_rows([_row(job, waits[job.id]) for job in jobs], as_json=False, empty="There are no jobs.")
 
 
 @app.command()
@@ -212,7 +213,7 @@ def _current(store: JobStore) -> list[Job]:
     return sorted(unfinished + store.list(ENDED, limit=_MAX_ENDED_JOBS), key=lambda job: job.id, reverse=True)
 
 
-def _row(store: JobStore, job: Job) -> dict[str, str]:
+def _row(job: Job, waits: str) -> dict[str, str]:
     requested = f" ({job.request} asked)" if job.request and job.state not in ENDED else ""
     return {
         "id": str(job.id),
@@ -220,7 +221,7 @@ def _row(store: JobStore, job: Job) -> dict[str, str]:
         "task": job.task,
         "name": job.name,
         "created": _when(job.created),
-        "outcome": (job.published or job.error or waits_for(store, job)).partition("\n")[0],
+        "outcome": "; ".join(filter(None, (waits, job.published or job.error))).partition("\n")[0],
     }
 
 

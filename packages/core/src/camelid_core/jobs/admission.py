@@ -50,16 +50,13 @@ def never_fits(needs: Needs | None, machine: Resources) -> str:
     here = needs_on(needs, machine)
     if here is None or here.gpus > len(machine.gpus):
         return f"it needs {_cards(needs.gpus)}, and {machine.host} has {len(machine.gpus) or 'none'}"
-    given = here.source == "given"
-    on_card = max(here.least, here.gpu_memory if given else 0)
-    if here.gpus and sum(card.memory >= on_card or not card.memory for card in machine.gpus) < here.gpus:
+    if here.gpus and sum(card.memory >= here.least or not card.memory for card in machine.gpus) < here.gpus:
         largest = max(card.memory for card in machine.gpus)
-        return f"it needs {_size(on_card)} on {_each(here.gpus)}; {machine.host} has {_size(largest)} on its largest"
-    if here.cores is not None and here.cores > machine.cores:
+        return f"it needs {_size(here.least)} on {_each(here.gpus)}; {machine.host} has {_size(largest)} on its largest"
+    if here.source == "given" and here.cores is not None and here.cores > machine.cores:
         return f"it needs {here.cores} cores; {machine.host} has {machine.cores}"
-    least = max(0 if here.gpus else here.least, here.memory if given else 0)
-    if least > machine.memory:
-        return f"it needs {_size(least)} of memory; {machine.host} has {_size(machine.memory)}"
+    if not here.gpus and here.least > machine.memory:
+        return f"it needs {_size(here.least)} of memory; {machine.host} has {_size(machine.memory)}"
     return ""
 
 
@@ -113,13 +110,11 @@ def _wanted(needs: Needs | None, machine: Resources) -> Assignment:
 
 
 def _with_cards(wanted: Assignment, cards: Sequence[str]) -> Assignment:
-    return Assignment(
-        wanted.machine, wanted.host, tuple(cards), wanted.gpu_memory, wanted.cores, wanted.memory
-    )
+    return Assignment(wanted.machine, wanted.host, tuple(cards), wanted.gpu_memory, wanted.cores, wanted.memory)
 
 
 def _fitting(memory: int, cards: Sequence[Gpu], running: Iterable[Assignment]) -> list[str]:
-    """The cards that have so much free (0: all), those with the least beyond it first: large gaps stay for large jobs."""
+    """The cards that have so much free (0: all), the tightest first: large gaps stay for large jobs."""
     free = {card.id: _free(card, running) for card in cards}
     room = {card.id: free[card.id] - min(memory, card.memory) for card in cards if memory and card.memory}
     whole = {card.id: 0 for card in cards if card.id not in room and free[card.id] == (card.memory or 1)}

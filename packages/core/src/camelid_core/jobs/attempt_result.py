@@ -90,7 +90,9 @@ class AttemptResult:
             message = f"Out of memory: {error}. Take a smaller batch size, a shorter cutoff or a smaller model."
             return cls(Outcome.FAILED, message, "out_of_memory")
         if any(is_connection_error(each) for each in chain):
-            words = str(error) if isinstance(error, CamelidError) else f"A server was not reached: {_first_line(error)}."
+            words = (
+                str(error) if isinstance(error, CamelidError) else f"A server was not reached: {_first_line(error)}."
+            )
             return cls(Outcome.FAILED, words, "connection")
         if isinstance(error, CamelidError):
             kind = PluginError if isinstance(error, PluginError) else type(error)

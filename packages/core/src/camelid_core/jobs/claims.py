@@ -47,7 +47,7 @@ def next_job(db: sqlite3.Connection, now: Mapping[str, Any], place: Place) -> Ch
     queue = waiting(db, now, users_at_their_limit(db, place.settings))
     if place.machine is None:
         first = next(queue, None)
-        return first and Choice(first.id, _NOTHING)
+        return None if first is None else Choice(first.id, _NOTHING)
     return choose(queue, place.machine, running_on(db, place.machine.machine))
 
 

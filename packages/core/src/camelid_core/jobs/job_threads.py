@@ -10,15 +10,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
-_MOST = 64
-"""Where the machine alone is the limit."""
+MOST_JOBS = 64
+"""What one worker runs at most, however large the machine."""
 
 
 class JobThreads:
     """At most `most` at a time (None: as many as the machine has room for). Leaving waits for all of them."""
 
     def __init__(self, most: int | None) -> None:
-        self._most = _MOST if most is None else most
+        self._most = MOST_JOBS if most is None else most
         self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="job")
         self._running: set[Future[object]] = set()
 

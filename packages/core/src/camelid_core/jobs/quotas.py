@@ -27,17 +27,16 @@ def system_user() -> str:
 
 def refuse_more(db: sqlite3.Connection, settings: JobSettings, user: str) -> None:
     """Raises JobError: as many jobs wait or run as the settings allow, of all or of this user."""
-    for most, count, whose, name in (
-        (settings.limits.queued, lambda: db.execute(_UNENDED).fetchone()[0], "", "limits"),
-        (
-            settings.per_user.queued,
-            lambda: db.execute(f"{_UNENDED} AND user = ?", (user,)).fetchone()[0],
-            f" of user {user!r}",
-            "per_user",
-        ),
-    ):
-        if most is not None and (found := count()) >= most:
-            raise JobError(
-                f"{found} jobs{whose} wait or run, and {FILE} in the home directory allows {most} "
-                f"([{name}] queued). Wait until one has ended (`camelid jobs list`), or cancel one."
-            )
+    everyone, own = settings.limits.queued, settings.per_user.queued
+    if everyone is not None:
+        _refuse(db.execute(_UNENDED).fetchone()[0], everyone, "", "limits")
+    if own is not None:
+        _refuse(db.execute(f"{_UNENDED} AND user = ?", (user,)).fetchone()[0], own, f" of user {user!r}", "per_user")
+
+
+def _refuse(found: int, most: int, whose: str, section: str) -> None:
+    if found >= most:
+        raise JobError(
+            f"{found} jobs{whose} wait or run, and {FILE} in the home directory allows {most} ([{section}] queued). "
+            "Wait until one has ended (`camelid jobs list`), or cancel one."
+        )

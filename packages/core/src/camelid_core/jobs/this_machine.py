@@ -9,7 +9,6 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 
 from camelid_core.models.devices import cgroup_files, cpu_cores, memory_limit, nvidia_smi
 
@@ -40,7 +39,8 @@ def _cores() -> int:
 def _cards(visible: str | None) -> tuple[Gpu, ...]:
     """All cards, or those that this process was given, in that order; named by UUIDs, which mean the same card in
     whatever order CUDA counts them."""
-    cards, by_word = [], {}
+    cards: list[Gpu] = []
+    by_word: dict[str, Gpu] = {}
     for index, uuid, name, memory in nvidia_smi("index", "uuid", "name", "memory.total"):
         size = int(memory) << 20 if memory.isdecimal() else 0  # cards that share the machine's memory say [N/A]
         card = Gpu(uuid, name.removeprefix("NVIDIA "), size)

@@ -147,6 +147,7 @@ def preflight_event(size: RunSize, disk: DiskUse, measured: StepMeasurement | No
     eta = measured.seconds / measured.tokens * size.total_tokens / size.processes
     proposed = propose_batch(size, measured, device)
     return event | {
+        "device": device,
         "peak_memory": measured.peak,
         "free_memory": measured.free,
         "longest": measured.length,
