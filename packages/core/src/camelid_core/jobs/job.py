@@ -59,8 +59,8 @@ class Job:
     `epoch` counts attempts and is the fencing token: an attempt with an older one can change nothing.
     `key` is an idempotency key. `lease` and `not_before` are seconds of the clock that runs since boot
     `boot`; `created`, `started` and `ended` are Unix times, for display only. It is not begun before the Unix time
-    `earliest`, nor before the jobs `depends_on` have succeeded. `user` is who submitted it. `needs` None: not known, so it
-    runs with nothing beside; `assigned` is what its newest attempt was given.
+    `earliest`, nor before the jobs `depends_on` have succeeded. `user` is who submitted it. `needs` None: not known, so
+    it runs with nothing beside; `assigned` is what its newest attempt was given.
     """
 
     id: int

@@ -70,9 +70,9 @@ class JobStore:
 
         `key` is an idempotency key: the same key gives the same job, so that a repeated click submits
         once. For `hold_seconds` only `claim(only=…)` may take the job. It is begun once the jobs `depends_on` have
-        succeeded and the Unix time is `earliest`. Its number is above all earlier
-        ones, those of a table that was moved away included: their directories belong to other jobs. `needs` None: not known,
-        so that it runs with nothing beside. `user` is who submits it, by default the one this process belongs to.
+        succeeded and the Unix time is `earliest`. Its number is above all earlier ones, those of a table that was moved
+        away included: their directories belong to other jobs. `needs` None: not known, so that it runs with nothing
+        beside. `user` is who submits it, by default the one this process belongs to.
 
         Raises:
             UsageError: the name is not valid for a directory.

@@ -52,8 +52,8 @@ _MAX_FAILURES_IN_A_ROW = 3
 class Worker:
     """Runs at most `jobs` jobs at a time, and no more than `machine` has room for (None: always room).
 
-    `jobs` None: as many as there is room for. `executor_for` says where a job runs (default: its recipe's `launch.executor`, else locally);
-    `verify` raises if a directory is not what its manifest says.
+    `jobs` None: as many as there is room for. `executor_for` says where a job runs (default: its recipe's
+    `launch.executor`, else locally); `verify` raises if a directory is not what its manifest says.
     """
 
     def __init__(
