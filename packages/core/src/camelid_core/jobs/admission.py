@@ -8,10 +8,12 @@ and assignments. Knows nothing of the table.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .resources import Assignment, Gpu, Needs, Resources
 
+_UNKNOWN = 1 << 62
+"""The memory of a card whose driver does not say: it is given whole to one job."""
 Running = Mapping[int, Assignment]
 """The jobs that run on a machine, by number, and what each was given."""
 
@@ -79,11 +81,12 @@ def assign(needs: Needs | None, machine: Resources, running: Running) -> Assignm
     if not machine.gpus:
         return wanted
     count = len(machine.gpus) if needs is None else needs.gpus
-    cards = _fitting(wanted.gpu_memory, machine.gpus, running.values())
+    large = [card for card in machine.gpus if needs is None or not card.memory or card.memory >= needs.least]
+    cards = _fitting(wanted.gpu_memory, count, large, running.values())
     if len(cards) < count:
         room = f"{_size(wanted.gpu_memory)} on " if wanted.gpu_memory else ""
         return f"GPUs: {room}{_cards(count)} needed, {len(cards)} free{beside}"
-    return _with_cards(wanted, cards[:count])
+    return replace(wanted, cards=tuple(cards[:count]))
 
 
 def assign_anyway(needs: Needs | None, machine: Resources, running: Running) -> Assignment:
@@ -94,7 +97,8 @@ def assign_anyway(needs: Needs | None, machine: Resources, running: Running) -> 
     count = len(machine.gpus) if needs is None else min(needs.gpus, len(machine.gpus))
     uses = {card.id: sum(card.id in (each.cards or ()) for each in running.values()) for card in machine.gpus}
     wanted = _wanted(needs, machine)
-    return _with_cards(wanted, sorted(uses, key=lambda card: uses[card])[:count]) if machine.gpus else wanted
+    fewest = tuple(sorted(uses, key=lambda card: uses[card])[:count])
+    return replace(wanted, cards=fewest) if machine.gpus else wanted
 
 
 def _wanted(needs: Needs | None, machine: Resources) -> Assignment:
@@ -103,23 +107,27 @@ def _wanted(needs: Needs | None, machine: Resources) -> Assignment:
     return Assignment(
         machine=machine.machine,
         host=machine.host,
-        gpu_memory=here.gpu_memory if here.gpus else 0,
+        gpu_memory=max(here.gpu_memory, here.least) if here.gpus and here.gpu_memory else 0,
         cores=machine.cores if here.cores is None else min(here.cores, machine.cores),
-        memory=min(here.memory, machine.memory),
+        memory=min(max(here.memory, 0 if here.gpus else here.least), machine.memory),
     )
 
 
-def _with_cards(wanted: Assignment, cards: Sequence[str]) -> Assignment:
-    return Assignment(wanted.machine, wanted.host, tuple(cards), wanted.gpu_memory, wanted.cores, wanted.memory)
-
-
-def _fitting(memory: int, cards: Sequence[Gpu], running: Iterable[Assignment]) -> list[str]:
-    """The cards that have so much free (0: all), the tightest first: large gaps stay for large jobs."""
-    free = {card.id: _free(card, running) for card in cards}
-    room = {card.id: free[card.id] - min(memory, card.memory) for card in cards if memory and card.memory}
-    whole = {card.id: 0 for card in cards if card.id not in room and free[card.id] == (card.memory or 1)}
-    fits = {card: left for card, left in (room | whole).items() if left >= 0}
-    return sorted(fits, key=lambda card: fits[card])
+def _fitting(memory: int, count: int, cards: Sequence[Gpu], running: Iterable[Assignment]) -> list[str]:
+    """The cards that have so much free (0: all of a card), the tightest first: large gaps stay for large jobs. Where
+    fewer than `count` cards are that large, the largest are taken whole."""
+    sizes = sorted((card.memory or _UNKNOWN for card in cards), reverse=True)
+    least = min(memory, sizes[count - 1]) if count else 0
+    room: dict[str, int] = {}
+    for card in cards:
+        free = _free(card, running)
+        if not memory or not card.memory:
+            left = 0 if free == (card.memory or 1) else -1
+        else:
+            left = free - min(memory, card.memory) if card.memory >= least else -1
+        if left >= 0:
+            room[card.id] = left
+    return sorted(room, key=lambda card: room[card])
 
 
 def _free(card: Gpu, running: Iterable[Assignment]) -> int:

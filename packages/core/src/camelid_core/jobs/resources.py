@@ -65,7 +65,7 @@ class Gpu:
     does not say."""
 
     id: str
-    name: str = ""
+    name: str = "-"
     memory: int = 0
 
 
@@ -95,7 +95,7 @@ class Resources:
             host=_text(known.get("host"), "resources: host"),
             cores=_whole(known.get("cores"), "resources: cores"),
             memory=_whole(known.get("memory"), "resources: memory"),
-            gpus=tuple(_gpu(card) for card in cards),
+            gpus=_different([_gpu(card) for card in cards]),
         )
 
 
@@ -122,11 +122,20 @@ class Assignment:
         return cls(**known | {"cards": None if cards is None else tuple(cards)})
 
 
+def _different(cards: list[Gpu]) -> tuple[Gpu, ...]:
+    if len({card.id for card in cards}) < len(cards):
+        raise UsageError("resources: two cards have the same id.")
+    return tuple(cards)
+
+
 def _gpu(values: Any) -> Gpu:
     known = _known(values, Gpu, "a card")
+    card_id = _text(known.get("id"), "a card: id")
+    if "," in card_id:
+        raise UsageError(f"a card: id {card_id!r} has a comma, which separates ids.")
     return Gpu(
-        _text(known.get("id"), "a card: id"),
-        _text(known.get("name", ""), "a card: name"),
+        card_id,
+        _text(known.get("name", "-"), "a card: name"),
         _whole(known.get("memory", 0), "a card: memory"),
     )
 
@@ -151,6 +160,6 @@ def _whole(value: Any, what: str) -> int:
 
 
 def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str) or len(value) > _LONGEST or not value.isprintable():
-        raise UsageError(f"{what} is {shortened(repr(value))}; it must be a text of at most {_LONGEST} characters.")
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST or not value.isprintable():
+        raise UsageError(f"{what} is {shortened(repr(value))}; it must be a text of 1 to {_LONGEST} characters.")
     return value
