@@ -14,6 +14,8 @@ from camelid_core.config import Config, validate
 from camelid_core.errors import ConfigError
 
 FILE = "jobs.toml"
+AGE = r"^[0-9]{1,5}[hd]$"
+"""How an age is written: 30d, or 12h."""
 
 
 class Limits(Config):
@@ -28,8 +30,8 @@ class Limits(Config):
 class Retention(Config):
     """Which ended jobs a worker deletes when it has nothing to do, with their logs and checkpoints. Never results."""
 
-    older_than: str | None = None
-    """Those that ended so long ago, such as 30d (also h)."""
+    older_than: str | None = Field(None, pattern=AGE)
+    """Those that ended so long ago: 30d, or 12h."""
     keep_last: int | None = Field(None, ge=0)
     """All but this many of the newest."""
 
