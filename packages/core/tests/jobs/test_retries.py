@@ -34,7 +34,7 @@ def test_only_what_another_attempt_may_mend_is_tried_again(store, worker, until,
 
 def test_a_second_attempt_goes_on_and_succeeds_and_until_then_says_which_it_is(store, worker, until):
     store._backoff = (3600.0,)
-    job_id = store.submit("tick", {"then": "once", "count": 3}).id
+    job_id = store.submit("tick", {"then": "signal 9 once", "count": 3}).id
     waiting = worker.run_once()
     assert (waiting.state, waiting.error_kind, waiting.retries) == (JobState.QUEUED, "killed_by_signal_9", 1)
     assert waits_for(store, waiting).startswith("attempt 2 of 2, next try in 3")

@@ -122,7 +122,7 @@ def test_cards_are_found_through_the_driver_in_the_order_and_number_that_this_pr
 
 @pytest.mark.slow
 def test_two_workers_run_jobs_side_by_side_on_cards_of_their_own(store, home, start_worker, until):
-    submit(store, *[HALF] * 4, replace(HALF, gpu_memory=0), Needs(cores=0), then="cards", count=1)
+    submit(store, *[HALF] * 4, replace(HALF, gpu_memory=0), Needs(cores=0), then="held", count=1)
     for _ in range(2):
         start_worker(60.0, "3", json.dumps(BOX.to_json()))
     until(lambda: all((attempt_directory(home, number, 1) / "cards").exists() for number in (1, 2, 3, 4)))

@@ -28,6 +28,7 @@ from camelid_core.jobs.run_directories import EVENTS, LOG, attempts
 from camelid_core.jobs.start_conditions import reasons_to_wait, waits_for
 from camelid_core.jobs.store import JobStore
 
+from .jobs_prune import prune_jobs
 from .output import print_rows
 from .run_job import STOPPED_KINDS
 
@@ -39,6 +40,9 @@ _NO_WORKER = "No worker is running; `camelid worker` starts one."
 
 JobId = Annotated[int, typer.Argument(metavar="ID", help="The job's number, from `camelid jobs list`.", min=1)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+app.command("prune")(prune_jobs)
 
 
 @app.callback()

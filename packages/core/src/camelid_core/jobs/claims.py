@@ -42,7 +42,7 @@ class Place:
 
 def next_job(db: sqlite3.Connection, now: Mapping[str, Any], place: Place) -> Choice | None:
     """The next job to begin, or the first in line with what it waits for; None where nothing is due here."""
-    if _all_run_that_may(db, place.settings):
+    if all_run_that_may(db, place.settings):
         return None
     queue = waiting(db, now, users_at_their_limit(db, place.settings))
     if place.machine is None:
@@ -84,7 +84,8 @@ def users_at_their_limit(db: sqlite3.Connection, settings: JobSettings) -> froze
     return frozenset(row["user"] for row in db.execute(query, (most,)))
 
 
-def _all_run_that_may(db: sqlite3.Connection, settings: JobSettings) -> bool:
+def all_run_that_may(db: sqlite3.Connection, settings: JobSettings) -> bool:
+    """Whether as many jobs run as the settings allow for all together."""
     most = settings.limits.running
     running = f"SELECT count(*) FROM job WHERE {_ACTIVE}"  # noqa: S608 - a constant
     return most is not None and db.execute(running).fetchone()[0] >= most

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from .admission import Choice, choose, never_fits
-from .claims import READY, running_on, users_at_their_limit, waiting
+from .claims import READY, all_run_that_may, running_on, users_at_their_limit, waiting
 from .job import ENDED, Job, JobState
-from .job_settings import JobSettings, job_settings
+from .job_settings import FILE, JobSettings, job_settings
 from .presence import live_machines
 from .resources import Resources
 from .retry_policy import attempts_so_far
@@ -49,6 +49,7 @@ class _Queue:
     due: Collection[int]
     first: Sequence[tuple[Resources, Choice | None]]
     limited: frozenset[str]
+    full: bool
     settings: JobSettings
 
     @classmethod
@@ -76,6 +77,7 @@ class _Queue:
             due={row["id"] for row in ready},
             first=first,
             limited=limited,
+            full=all_run_that_may(db, settings),
             settings=settings,
         )
 
@@ -102,11 +104,14 @@ class _Queue:
 
     def _room(self, job: Job) -> str:
         """What is missing besides time and other jobs."""
-        if job.id not in self.due or not self.first:
+        if job.id not in self.due:
             return ""
         if job.user in self.limited:
-            most = self.settings.per_user.running
-            return f"user {job.user!r} runs {most} jobs, as many as the settings allow"
+            return f"user {job.user!r} runs {self.settings.per_user.running} jobs, as many as {FILE} allows"
+        if self.full:
+            return f"{self.settings.limits.running} jobs run, as many as {FILE} allows"
+        if not self.first:
+            return ""
         never = {machine.host: never_fits(job.needs, machine) for machine, _ in self.first}
         if all(never.values()):
             return f"no machine has room for it: {'; '.join(never.values())}"

@@ -35,6 +35,7 @@ from .presence import WorkerPresence
 from .publication import Verify, publish
 from .resources import Resources
 from .resume_point import resume_hint
+from .retention import IdleRetention
 from .retry_policy import may_be_tried_again
 from .run_directories import OUTPUT, attempt_directory, attempts, earlier_attempts
 from .start_conditions import waits_for
@@ -77,6 +78,7 @@ class Worker:
         self._save_seconds = save_seconds
         self._jobs = jobs
         self._machine = machine
+        self._retention = IdleRetention(store)
 
     def run_forever(self, stop: StopSignal) -> None:
         """Work until `stop`; running jobs then save and are queued again for the next worker."""
@@ -100,6 +102,8 @@ class Worker:
                     sys.stderr.write(f"camelid worker: {error}\n")
                     begun = False
                 if not begun:
+                    if threads.idle:
+                        self._prune()
                     _wait(lambda: stop or threads.any_ended or (threads.has_room and mark.changed()))
 
     def _begin_next(self, threads: JobThreads, stop: StopSignal) -> bool:
@@ -108,6 +112,12 @@ class Worker:
         if job is not None:
             threads.start(partial(self._run_under_lease, job, stop))
         return job is not None
+
+    def _prune(self) -> None:
+        with suppress(TableUnavailable, ConfigError):  # the next look at the table tells
+            if deleted := self._retention():
+                freed = sum(each.size for each in deleted) / 1e6
+                sys.stderr.write(f"camelid worker: {len(deleted)} ended jobs were deleted; {freed:,.1f} MB are free.\n")
 
     def run_once(self, stop: StopSignal | None = None) -> Job | None:
         """Run the next job, if there is one, and return it as it is afterwards."""
