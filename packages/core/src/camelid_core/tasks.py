@@ -39,7 +39,8 @@ class TaskContext(Protocol):
 
         Where saving and exiting may take long, `progress` says how long: `leaving`, in seconds.
         A task that resumes from steps says from which: `resume` (step, 0 for the beginning) once it knows, and
-        `checkpoint` (step) after each that it saved.
+        `checkpoint` (step) after each that it saved. One that has measured what it will take says so: `memory` (device
+        cuda or cpu, bytes of each card or of the machine); what it was given beyond that goes to other jobs.
         """
 
     def stop_requested(self) -> StopRequest:

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from camelid_core.commands.jobs import app
 from camelid_core.errors import JobError
 from camelid_core.jobs.job import JobState
 from camelid_core.jobs.job_needs import possible_needs
@@ -15,6 +16,7 @@ from camelid_core.jobs.run_directories import attempt_directory
 from camelid_core.jobs.start_conditions import reasons_to_wait, waits_for
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.this_machine import this_machine
+from typer.testing import CliRunner
 
 GB = 10**9
 BOX = Resources("m", "box", 4, 16 * GB, (Gpu("GPU-a", "A", 24 * GB), Gpu("GPU-b", "B", 24 * GB)))
@@ -149,3 +151,29 @@ def test_a_worker_that_stops_gives_all_its_jobs_back_and_one_that_fails_leaves_t
     worker.terminate()
     assert worker.wait(240) == 0
     assert {(job.state, job.retries) for job in map(store.get, (2, 3))} == {(JobState.QUEUED, 0)}
+
+
+@pytest.mark.slow
+def test_what_a_job_measured_it_does_not_take_goes_to_another(store, home, start_worker, until):
+    whole = replace(HALF, gpu_memory=20 * GB)
+    submit(store, whole, whole, then="held", memory=4 * GB)
+    submit(store, whole, then="held", memory=40 * GB)
+    start_worker(60.0, "0", json.dumps(replace(BOX, gpus=BOX.gpus[:1]).to_json()))
+    until(lambda: store.get(2).state == JobState.RUNNING and store.get(2).assigned.gpu_memory == 4 * GB)
+    until(lambda: store.get(1).assigned.gpu_memory == 4 * GB)
+    assert (store.get(1).needs.gpu_memory, store.get(1).needs.source) == (4 * GB, "measured")
+    assert store.get(3).state == JobState.QUEUED
+    (home / "go").touch()
+    until(lambda: store.get(3).state == JobState.SUCCEEDED)
+    third = store.get(3)
+    assert (third.assigned.gpu_memory, third.needs.gpu_memory) == (20 * GB, 40 * GB), "what was given never grows"
+
+
+def test_a_person_reads_what_a_job_needs_and_what_it_was_given(store):
+    submit(store, replace(HALF, source="measured", without_gpus=Needs(memory=3 * GB)))
+    claimed(store)
+    shown = CliRunner().invoke(app, ["show", "1"]).output
+    needed = "1 GPU with 10.0 GB each, 1 cores (measured); without GPUs all cores, 3.0 GB of memory (declared)"
+    assert needed in shown
+    assert "box: GPU-a with 10.0 GB each, 1 cores" in shown
+    assert json.loads(CliRunner().invoke(app, ["show", "1", "--json"]).output)["assigned"]["cards"] == ["GPU-a"]

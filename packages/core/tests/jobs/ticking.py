@@ -34,12 +34,16 @@ class Ticks(Config):
     then: str = ""
     """What goes wrong at the end, "signal 9 once" in the first attempt alone; "held" waits there until the home
     directory has a file `go`."""
+    memory: int = 0
+    """Bytes of a card that it says it takes."""
     output: str | None = None
     """Where the result goes."""
 
 
 def run(config: Ticks, context: TaskContext) -> Mapping[str, Any]:
     (context.directory / "cards").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "unset"))
+    if config.memory:
+        context.emit("memory", device="cuda", bytes=config.memory)
     first = saved(context.earlier_attempts)
     done = first
     while done < config.count:

@@ -21,15 +21,11 @@ from .config import Recipe
 from .export.config import ExportConfig
 from .export.exporter import exporter_of
 from .export.merge_config import MergeConfig
-from .planning.memory_estimate import estimated_memory
+from .planning.memory_estimate import estimated_memory, with_allowance
 
 _GB = 1_000_000_000
 _BESIDE_A_CARD = 3 * _GB
 """Main memory of a process that computes on a card: libraries and what is on its way there."""
-_CONTEXT = 800_000_000
-"""What CUDA takes of a card for each process, which neither estimate nor measurement counts."""
-_ALLOWANCE = 1.1
-"""Allocators leave gaps."""
 _SURE = 0.9
 """Share of the estimated weights that a run surely takes."""
 _PAST_JOBS = 200
@@ -56,13 +52,13 @@ def train(recipe: Recipe, store: JobStore) -> Needs:
     said = bool(given_card or given_main or launch.cores)
     processor = Needs(
         cores=launch.cores,
-        memory=given_main or main * launch.processes,
+        memory=given_main or with_allowance("cpu", main, launch.processes),
         least=given_main or int(_SURE * here.weights // shards * launch.processes),
         source="given" if said else "measured" if "cpu" in peaks else "estimated",
     )
     return Needs(
         gpus=launch.processes,
-        gpu_memory=given_card or int(card * _ALLOWANCE) + _CONTEXT,
+        gpu_memory=given_card or with_allowance("cuda", card),
         cores=launch.cores or launch.processes,
         memory=given_main or _BESIDE_A_CARD * launch.processes,
         least=given_card or int(_SURE * on_card.weights // shards),

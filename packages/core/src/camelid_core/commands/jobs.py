@@ -19,6 +19,7 @@ import typer
 
 from camelid_core.errors import JobError, JobStopped, UsageError
 from camelid_core.events import read_events
+from camelid_core.jobs.admission import assignment_in_words, needs_in_words
 from camelid_core.jobs.advice import advice
 from camelid_core.jobs.deletion import delete as remove
 from camelid_core.jobs.foreground import open_store, run_queued_job
@@ -69,16 +70,19 @@ def list_jobs(
 def show(job_id: JobId, as_json: AsJson = False) -> None:
     """Everything known of one job."""
     store = _open()
-    values: dict[str, Any] = asdict(store.get(job_id))
+    job = store.get(job_id)
+    values: dict[str, Any] = asdict(job)
     newest = attempts(store.path.parent, job_id)[:1]
     values["directory"] = str(newest[0]) if newest else ""
     events = read_events(newest[0] / EVENTS)[0] if newest else []
     values["progress"] = next((event for event in reversed(events) if event["kind"] == "progress"), {})
-    values["next"] = advice(store.get(job_id))
-    values["waits"] = waits_for(store, store.get(job_id))
+    values["next"] = advice(job)
+    values["waits"] = waits_for(store, job)
     if as_json:
         typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
         return
+    values["needs"] = "" if job.needs is None else needs_in_words(job.needs)
+    values["assigned"] = "" if job.assigned is None else assignment_in_words(job.assigned)
     for name, value in values.items():
         if value not in ("", None, {}, ()) and (name, value) != ("earliest", 0.0):
             typer.echo(f"{name:14} {_text(name, value)}")

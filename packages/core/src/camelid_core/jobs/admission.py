@@ -139,6 +139,24 @@ def _free(card: Gpu, running: Iterable[Assignment]) -> int:
     return max(0, free)
 
 
+def needs_in_words(needs: Needs) -> str:
+    """`1 GPU with 12.5 GB each, 2 cores, 3.0 GB of memory (measured)`."""
+    memory = f" with {_size(needs.gpu_memory)} each" if needs.gpu_memory else ""
+    cards = f"{_cards(needs.gpus)}{memory}" if needs.gpus else ""
+    cores = "all cores" if needs.cores is None else f"{needs.cores} cores"
+    without = f"; without GPUs {needs_in_words(needs.without_gpus)}" if needs.without_gpus else ""
+    parts = filter(None, (cards, cores, f"{_size(needs.memory)} of memory" if needs.memory else ""))
+    return f"{', '.join(parts)} ({needs.source}){without}"
+
+
+def assignment_in_words(given: Assignment) -> str:
+    """`box: GPU-1 with 12.5 GB each, 2 cores, 3.0 GB of memory`."""
+    memory = f" with {_size(given.gpu_memory)} each" if given.gpu_memory else ""
+    cards = f"{', '.join(given.cards)}{memory}" if given.cards else ""
+    parts = filter(None, (cards, f"{given.cores} cores", f"{_size(given.memory)} of memory" if given.memory else ""))
+    return f"{given.host}: {', '.join(parts)}"
+
+
 def _jobs(running: Running) -> str:
     numbers = sorted(running)
     shown = ", ".join(map(str, numbers[:4])) + (" …" if len(numbers) > 4 else "")

@@ -25,7 +25,7 @@ from .job import ACTIVE, ENDED, TRANSITIONS, Job, JobState
 from .job_rows import INSERT, MIGRATIONS, SCHEMA, UPDATE, VERSION, from_row, to_values
 from .job_settings import job_settings
 from .quotas import refuse_more, system_user
-from .resources import Needs, Resources
+from .resources import Assignment, Needs, Resources
 from .run_directories import highest_job_number
 
 _REQUEST_RANK = ("", "finish", "pause", "cancel")
@@ -229,6 +229,12 @@ class JobStore:
         with self.database.write() as db:
             held = _row_held_by(db, job)
             return _update(db, held, lease=self.clock.now() + held.lease_seconds, boot=self.clock.boot())
+
+    def measured(self, job: Job, needs: Needs, shrink: Callable[[Assignment], Assignment]) -> Job:
+        """The running job has measured what it needs; `shrink` says what it keeps of what it was given."""
+        with self.database.write() as db:
+            held = _row_held_by(db, job)
+            return _update(db, held, needs=needs, assigned=held.assigned and shrink(held.assigned))
 
     def finish(
         self,

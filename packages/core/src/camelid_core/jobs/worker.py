@@ -30,6 +30,7 @@ from .job import Job, JobState
 from .job_threads import JobThreads
 from .killed_processes import true_cause
 from .lease import JobLease
+from .measured_memory import note_memory
 from .oom_kills import count_oom_kills
 from .presence import WorkerPresence
 from .publication import Verify, publish
@@ -168,7 +169,8 @@ class Worker:
         handle = executor.start(job, directory)
         try:
             self.store.start(job, handle.identity)
-            code = supervise(handle, lease, stop, EventRelay(directory, on_event), self._save_seconds)
+            relay = EventRelay(directory, on_event, partial(note_memory, self.store, job))
+            code = supervise(handle, lease, stop, relay, self._save_seconds)
         finally:
             handle.kill()
         if stop and cancel_on_stop:

@@ -19,6 +19,15 @@ LIBRARY_BYTES = 400 << 20
 """Memory that the libraries themselves take."""
 _BYTES_PER_QUANTISED_WEIGHT = {"nf4": 0.55, "int8": 1.05}
 """Bytes per quantised weight, scales included; embeddings and routed experts are not quantised."""
+_ALLOWANCE = 1.1
+"""Allocators leave gaps."""
+_CONTEXT = 800_000_000
+"""What CUDA takes of a card for each process, which neither estimates nor measurements count."""
+
+
+def with_allowance(device: str, size: int, processes: int = 1) -> int:
+    """The bytes of a card that a process with such a peak takes, or those of the machine for all processes."""
+    return int(size * _ALLOWANCE) + _CONTEXT if device == "cuda" else int(size) * processes
 
 
 @dataclass(frozen=True, slots=True)
