@@ -13,7 +13,8 @@ from .attempt_result import AttemptResult, Outcome
 
 OUT_OF_MEMORY = "out_of_memory"
 _KILLED = re.compile(
-    r"SIGKILL|\bsignal:? (9|Killed)\b|\bexit ?code:? (-9|137)\b|terminated abruptly|exited unexpectedly", re.IGNORECASE
+    r"SIGKILL|\bsignal:? (9|Killed)\b|\bexit ?code:? (-9|137)\b|terminated abruptly|exited unexpectedly",
+    re.IGNORECASE,
 )
 _BY_SIGNAL = re.compile(r"was ended by signal (\d+) \(SIG")
 _CAUSE = "The system ran out of memory and ended one of its processes: take a smaller batch size, cutoff or model."
