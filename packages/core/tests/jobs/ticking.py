@@ -26,6 +26,11 @@ from camelid_core.jobs.run_directories import home_of
 from camelid_core.tasks import Interrupted, Task, TaskContext
 
 
+class Launch(Config):
+    nodes: int = 1
+    """How many nodes count at the same time."""
+
+
 class Ticks(Config):
     count: int = 2
     """How far to count."""
@@ -35,9 +40,16 @@ class Ticks(Config):
     """What goes wrong at the end; "held" waits there until the home directory has a file `go`."""
     output: str | None = None
     """Where the result goes."""
+    launch: Launch = Launch()
+    """On how many nodes; `then` happens on the last of them only."""
 
 
 def run(config: Ticks, context: TaskContext) -> Mapping[str, Any]:
+    if config.launch.nodes > 1:
+        meeting = {name: os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "CAMELID_GROUP")}
+        context.emit("meeting", **meeting)
+        if int(meeting["NODE_RANK"]) < config.launch.nodes - 1:
+            config = config.model_copy(update={"then": ""})
     first = saved(context.earlier_attempts)
     done = first
     while done < config.count:

@@ -12,11 +12,18 @@ from typing import Any
 
 from .job import Job, JobState
 
-VERSION = 2
+VERSION = 3
 MIGRATIONS = {
     1: """
 ALTER TABLE job ADD COLUMN depends_on TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE job ADD COLUMN earliest REAL NOT NULL DEFAULT 0
+""",
+    2: """
+ALTER TABLE job ADD COLUMN nodes INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE job ADD COLUMN leader INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE job ADD COLUMN rank INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE job ADD COLUMN place TEXT NOT NULL DEFAULT '{}';
+CREATE INDEX job_by_leader ON job (leader) WHERE leader <> 0
 """,
 }
 """What makes of a schema of some version the next one."""
@@ -29,15 +36,18 @@ CREATE TABLE job (
   boot TEXT NOT NULL, lease REAL NOT NULL, lease_seconds REAL NOT NULL, not_before REAL NOT NULL,
   retries INTEGER NOT NULL, error TEXT NOT NULL, error_kind TEXT NOT NULL, summary TEXT NOT NULL,
   published TEXT NOT NULL, created REAL NOT NULL, started REAL, ended REAL,
-  depends_on TEXT NOT NULL DEFAULT '[]', earliest REAL NOT NULL DEFAULT 0
+  depends_on TEXT NOT NULL DEFAULT '[]', earliest REAL NOT NULL DEFAULT 0,
+  nodes INTEGER NOT NULL DEFAULT 1, leader INTEGER NOT NULL DEFAULT 0, rank INTEGER NOT NULL DEFAULT 0,
+  place TEXT NOT NULL DEFAULT '{}'
 ) STRICT;
 CREATE INDEX job_by_state ON job (state, priority DESC, id);
+CREATE INDEX job_by_leader ON job (leader) WHERE leader <> 0;
 CREATE TABLE worker (name TEXT PRIMARY KEY, pid INTEGER NOT NULL, boot TEXT NOT NULL, until REAL NOT NULL) STRICT
 """
 
 _COLUMNS = [field.name for field in fields(Job) if field.name != "id"]
-_IMMUTABLE = {"task", "config", "name", "key", "created", "depends_on"}
-_JSON_COLUMNS = {"config", "summary", "depends_on"}
+_IMMUTABLE = {"task", "config", "name", "key", "created", "depends_on", "nodes", "leader", "rank"}
+_JSON_COLUMNS = {"config", "summary", "depends_on", "place"}
 
 INSERT = (
     f"INSERT INTO job (id, {', '.join(_COLUMNS)}) "  # noqa: S608 - the dataclass's own field names

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from camelid_core.errors import JobError, StaleAttempt
 from camelid_core.paths import safe_name
 
+from . import groups
 from .clock import Clock
 from .database import Database
 from .job import ACTIVE, ENDED, TRANSITIONS, Job, JobState
@@ -80,7 +81,7 @@ class JobStore:
         now = self.clock.now()
         job = Job(
             id=0, task=task, config=json.loads(json.dumps(config)), name=name, priority=priority, key=key,
-            depends_on=tuple(depends_on), earliest=earliest, boot=self.clock.boot(),
+            depends_on=tuple(depends_on), earliest=earliest, boot=self.clock.boot(), nodes=groups.node_count(config),
             not_before=now + hold_seconds if hold_seconds else 0.0, created=self.clock.wall(),
         )  # fmt: skip
         with self.database.write() as db:
@@ -88,9 +89,7 @@ class JobStore:
             if row is None:
                 for needed in job.depends_on:
                     _find(db, needed)
-                last = db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'job'").fetchone()[0]
-                number = 1 + max(last or 0, highest_job_number(self.path.parent))
-                row = db.execute(INSERT, to_values(replace(job, id=number))).fetchall()[0]
+                row = db.execute(INSERT, to_values(replace(job, id=self._next_number(db)))).fetchall()[0]
         stored = from_row(row)
         if (stored.task, stored.config) != (job.task, job.config):
             raise JobError(f"The key {key!r} belongs to job {stored.id}, which is something else; use a new key.")
@@ -107,11 +106,16 @@ class JobStore:
         return None if row is None else from_row(row)
 
     def list(self, states: Iterable[JobState] | None = None, limit: int = 100) -> list[Job]:
-        """Jobs in these states (or all), the newest first."""
+        """Jobs in these states (or all), the newest first; members of groups are told with their leader (`nodes`)."""
         wanted = json.dumps([str(state) for state in (JobState if states is None else states)])
-        query = "SELECT * FROM job WHERE state IN (SELECT value FROM json_each(?)) ORDER BY id DESC LIMIT ?"
+        query = "SELECT * FROM job WHERE state IN (SELECT value FROM json_each(?)) AND +leader = 0 ORDER BY id DESC LIMIT ?"
         with self.database.read() as db:
             return [from_row(row) for row in db.execute(query, (wanted, limit))]
+
+    def nodes(self, job: Job) -> list[Job]:
+        """The rows of all nodes of a job, by rank: of a group it and its members, else it alone."""
+        with self.database.read() as db:
+            return groups.nodes_of(db, job)
 
     def request(self, job_id: int, request: Literal["finish", "pause", "cancel"]) -> Job:
         """Request that a job finishes early and keeps its result, or saves and pauses or stops.
@@ -122,11 +126,13 @@ class JobStore:
             JobError: it has ended, or has not started and thus cannot finish early.
         """
         with self.database.write() as db:
-            job = _find(db, job_id)
+            job = _find_leader(db, job_id)
             if job.state in ENDED:
                 raise JobError(f"Job {job_id} has already ended ({job.state}); there is nothing to {request}.")
             if job.state in ACTIVE:
-                return _update(db, job, request=max(job.request, request, key=_REQUEST_RANK.index))
+                asked = _update(db, job, request=max(job.request, request, key=_REQUEST_RANK.index))
+                groups.pass_on_request(db, asked)
+                return asked
             if request == "finish":
                 raise JobError(f"Job {job_id} is {job.state} and has no result yet; `camelid jobs cancel {job_id}`.")
             why = "; its worker had died" if job.state == JobState.LOST else " before it started"
@@ -139,7 +145,7 @@ class JobStore:
             JobError: it runs already, or has ended.
         """
         with self.database.write() as db:
-            job = _find(db, job_id)
+            job = _find_leader(db, job_id)
             if job.state not in (JobState.QUEUED, JobState.LOST):
                 raise JobError(f"Job {job_id} is {job.state}; only a job that waits has a priority to change.")
             return _update(db, job, priority=priority)
@@ -147,7 +153,7 @@ class JobStore:
     def retry(self, job_id: int) -> Job:
         """Queue a failed, cancelled, paused or lost job again; it resumes from what its attempts saved."""
         with self.database.write() as db:
-            job = _find(db, job_id)
+            job = _find_leader(db, job_id)
             if job.state not in (JobState.FAILED, JobState.CANCELLED, JobState.PAUSED, JobState.LOST):
                 died = f" If its process died, that shows {job.lease_seconds:g} s later." if job.state in ACTIVE else ""
                 raise JobError(
@@ -169,7 +175,7 @@ class JobStore:
             JobError: it is queued or runs.
         """
         with self.database.write() as db:
-            job = _find(db, job_id)
+            job = _find_leader(db, job_id)
             if job.state not in ENDED:
                 raise JobError(
                     f"Job {job_id} is {job.state}; only jobs that have ended can be deleted. "
@@ -180,16 +186,20 @@ class JobStore:
                     f"Job {waiting.id} needs the result of job {job_id}; `camelid jobs cancel {waiting.id}` first."
                 )
             db.execute("DELETE FROM job WHERE id = ? AND state = ? AND epoch = ?", (job.id, str(job.state), job.epoch))
+            groups.delete_members(db, job)
             clear()
             return job
 
     # -- for workers
 
-    def claim(self, worker: str, lease_seconds: float, only: int | None = None) -> Job | None:
+    def claim(
+        self, worker: str, lease_seconds: float, only: int | None = None, place: Mapping[str, Any] | None = None
+    ) -> Job | None:
         """Take the next queued job, or the queued job `only`, whatever its time; None if there is none, or it waits for
-        others."""
-        values = {**self._now(), "wall": self.clock.wall(), "only": only}
-        due = f"SELECT * FROM job WHERE {_DUE} ORDER BY priority DESC, id"  # noqa: S608 - a constant
+        others. Who says at which `place` it is reached may get a node of a group; `only` is taken as a job on one."""
+        values = {**self._now(), "wall": self.clock.wall(), "only": only, "worker": worker}
+        values["place"] = json.dumps(place or {})
+        due = f"SELECT * FROM job WHERE {_DUE} AND {groups.CLAIMABLE} ORDER BY priority DESC, id"  # noqa: S608 - constants
         query = due if only is None else f"SELECT * FROM job WHERE id = :only AND {_READY}"  # noqa: S608
         with self.database.read() as db:  # an idle worker must not lock out the others
             if db.execute(query, values).fetchone() is None:
@@ -199,10 +209,14 @@ class JobStore:
             if row is None or row["state"] != JobState.QUEUED:
                 return None
             job = from_row(row)
-            return _transition(
+            claimed = _transition(
                 db, job, JobState.CLAIMED, epoch=job.epoch + 1, owner=worker, boot=values["boot"], process="",
                 lease=values["now"] + lease_seconds, lease_seconds=lease_seconds, error="", error_kind="",
+                place=place if place and only is None and job.nodes > 1 else {},
             )  # fmt: skip
+            if claimed.in_group and not claimed.leader:
+                groups.open_members(db, claimed, self._next_number(db), values["wall"])
+            return claimed
 
     def start(self, job: Job, process: str = "") -> Job:
         """The claimed job runs now, in `process`."""
@@ -230,10 +244,15 @@ class JobStore:
     ) -> Job:
         """The attempt is over: failed, cancelled, paused, or succeeded without anything to publish."""
         with self.database.write() as db:
-            return _transition(
+            ended = _transition(
                 db, _row_held_by(db, job), state, error=error, error_kind=error_kind,
                 summary=dict(summary or {}), ended=self.clock.wall(),
             )  # fmt: skip
+            if groups.decides_for_all(ended, state):  # the first to say so in the table was the first
+                leader = _find(db, ended.leader)
+                why = f"Node {ended.rank}: {error}"
+                _transition(db, leader, state, error=why, error_kind=error_kind, ended=self.clock.wall())
+            return ended
 
     def publish(self, job: Job, place: Callable[[], Path], summary: Mapping[str, Any]) -> Job:
         """The attempt succeeded: `place()` moves its result to its final place and returns that.
@@ -248,10 +267,15 @@ class JobStore:
                 db, held, JobState.SUCCEEDED, published=str(place()), summary=dict(summary), ended=self.clock.wall()
             )
 
-    def release(self, job: Job) -> Job:
-        """Give the job back because the worker stops: queued at once, and not counted as a retry."""
+    def release(self, job: Job, wait_seconds: float = 0.0, why: str = "") -> Job:
+        """Give the job back because the worker stops or misses others: queued at once, to be claimed after a wait, and
+        not counted as a retry. Of a group all nodes are given back."""
         with self.database.write() as db:
-            return self._requeue(db, _transition(db, _row_held_by(db, job), JobState.LOST, not_before=0.0))
+            held = _row_held_by(db, job)
+            held = _find(db, held.leader) if held.leader else held
+            not_before = self.clock.now() + wait_seconds if wait_seconds else 0.0
+            lost = _transition(db, held, JobState.LOST, not_before=not_before, boot=self.clock.boot(), error=why)
+            return self._requeue(db, lost)
 
     def mark_lost(self, job: Job) -> Job:
         """The attempt vanished while its worker is alive."""
@@ -269,10 +293,11 @@ class JobStore:
             if db.execute(query, values).fetchone() is None:
                 return ()
         with self.database.write() as db:
-            jobs = [from_row(row) for row in db.execute(query, values).fetchall()]
-            return tuple(
-                self._requeue(db, job) if job.state == JobState.LOST else self._mark_lost(db, job) for job in jobs
-            )
+            swept = []
+            while (row := db.execute(query, values).fetchone()) is not None:  # one may take others of its group with it
+                job = from_row(row)
+                swept.append(self._requeue(db, job) if job.state == JobState.LOST else self._mark_lost(db, job))
+            return tuple(swept)
 
     def has_expired_lease(self) -> bool:
         """Whether `sweep_lost` would take a job. A worker that just woke from suspend may still renew its lease."""
@@ -282,20 +307,27 @@ class JobStore:
     def _now(self) -> dict[str, Any]:
         return {"boot": self.clock.boot(), "now": self.clock.now()}
 
+    def _next_number(self, db: sqlite3.Connection) -> int:
+        last = db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'job'").fetchone()[0]
+        return 1 + int(max(last or 0, highest_job_number(self.path.parent)))
+
     def _mark_lost(self, db: sqlite3.Connection, job: Job) -> Job:
+        who = f"The worker of its node {job.rank}" if job.in_group else "Its worker"
+        if job.leader:  # no group goes on without one of its nodes
+            job = _find(db, job.leader)
         lost = _transition(db, job, JobState.LOST, boot=self.clock.boot())
         if lost.request in ("cancel", "pause"):
             return self._requeue(db, lost)
         if lost.retries >= len(self._backoff):
             error = (
-                f"Its worker died {lost.retries + 1} times; see `camelid jobs logs {job.id}`, "
+                f"{who} died {lost.retries + 1} times; see `camelid jobs logs {job.id}`, "
                 f"then `camelid jobs retry {job.id}`."
             )
             return _transition(db, lost, JobState.FAILED, error=error, error_kind="lost", ended=self.clock.wall())
         wait = self._backoff[lost.retries]
         return _update(
             db, lost, retries=lost.retries + 1, not_before=self.clock.now() + wait,
-            error_kind="lost", error=f"Its worker died; another takes it up again in {wait:g} s, "
+            error_kind="lost", error=f"{who} died; another takes it up again in {wait:g} s, "
             f"`camelid jobs retry {job.id} --here` at once.",
         )  # fmt: skip
 
@@ -316,6 +348,14 @@ def _find(db: sqlite3.Connection, job_id: int) -> Job:
     if row is None:
         raise JobError(f"There is no job {job_id}; `camelid jobs list --all` shows all.")
     return from_row(row)
+
+
+def _find_leader(db: sqlite3.Connection, job_id: int) -> Job:
+    """The job of that number, which is no member of a group: what is done to one node is done to all."""
+    job = _find(db, job_id)
+    if job.leader:
+        raise JobError(f"Job {job_id} is node {job.rank} of job {job.leader}; give that number.")
+    return job
 
 
 def _waiting_for(db: sqlite3.Connection, job_id: int) -> Iterator[Job]:
@@ -344,6 +384,8 @@ def _transition(db: sqlite3.Connection, job: Job, state: JobState, **changes: An
     _check_transition(job, state)
     if state not in ACTIVE:
         changes = {"owner": "", "lease": 0.0, **changes}
+        if job.nodes > 1 and not job.leader:
+            groups.end_members(db, job, state == JobState.SUCCEEDED)
     return _update(db, job, state=state, **changes)
 
 

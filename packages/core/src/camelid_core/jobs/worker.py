@@ -25,13 +25,15 @@ from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, make_private_d
 from .attempt_result import AttemptResult, Outcome
 from .database import TableUnavailable
 from .executors import Executor, LocalExecutor
+from .groups import PEER_LOST
 from .job import Job, JobState
 from .lease import JobLease
 from .oom_kills import count_oom_kills
 from .presence import WorkerPresence
 from .publication import Verify, publish
+from .rendezvous import Place, Rendezvous, meet, refuse_alone
 from .resume_point import resume_hint
-from .run_directories import OUTPUT, attempt_directory, attempts, earlier_attempts
+from .run_directories import OUTPUT, attempt_directory, attempts, earlier_attempts, keep_records
 from .start_conditions import waits_for
 from .stop_signals import StopSignal
 from .store import JobStore
@@ -41,6 +43,9 @@ ExecutorFor = Callable[[Job], Executor]
 
 _IDLE_SECONDS = 1.0
 _MAX_FAILURES_IN_A_ROW = 3
+_MEET_SECONDS = 60.0
+_CAUSE_SECONDS = 10.0
+_CAUSE_POLL_SECONDS = 0.25
 
 
 class Worker:
@@ -58,6 +63,7 @@ class Worker:
         lease_seconds: float = 30.0,
         heartbeat_seconds: float = 5.0,
         save_seconds: float = SAVE_SECONDS,
+        meet_seconds: float = _MEET_SECONDS,
     ) -> None:
         self.store = store
         self.home = store.path.parent
@@ -67,6 +73,7 @@ class Worker:
         self._lease_seconds = lease_seconds
         self._beat_seconds = heartbeat_seconds
         self._save_seconds = save_seconds
+        self._meet_seconds = meet_seconds
 
     def run_forever(self, stop: StopSignal) -> None:
         """Work until `stop`; the running job then saves and is queued again for the next worker."""
@@ -89,12 +96,13 @@ class Worker:
     def run_once(self, stop: StopSignal | None = None) -> Job | None:
         """Run the next job, if there is one, and return it as it is afterwards."""
         self.store.sweep_lost()
-        job = self.store.claim(self.name, self._lease_seconds)
+        job = self.store.claim(self.name, self._lease_seconds, place=Place.own().as_values())
         return None if job is None else self._run_under_lease(job, StopSignal() if stop is None else stop)
 
     def run_job(self, job_id: int, on_event: OnEvent | None = None, stop: StopSignal | None = None) -> Job:
         """Run one queued job in the foreground; `stop` cancels it, so that no other worker resumes it."""
         self.store.sweep_lost()
+        refuse_alone(self.store.get(job_id).config)
         job = self.store.claim(self.name, self._lease_seconds, only=job_id)
         if job is None:
             job = self.store.get(job_id)
@@ -126,9 +134,16 @@ class Worker:
         for earlier in earlier_attempts(directory):
             executor.kill_leftovers(earlier)
             _delete_incomplete_output(earlier)
+            if job.leader:
+                keep_records(earlier)
         success = self._earlier_success(job)
         if success is not None:
             return publish(self.store, self.store.start(job), *success, self._verify)
+        if job.in_group:
+            rendezvous = meet(self.store, lease, stop, self._meet_seconds)
+            if rendezvous is None:
+                return self._record_end(job, AttemptResult(Outcome.SAVED), stop)
+            executor = _on_node(executor, rendezvous)
         make_private_directory(directory.parent, self.home)
         directory.mkdir(PRIVATE_DIRECTORY_MODE)
         kills = count_oom_kills()
@@ -138,6 +153,8 @@ class Worker:
             code = supervise(handle, lease, stop, EventRelay(directory, on_event), self._save_seconds)
         finally:
             handle.kill()
+            if job.leader:
+                keep_records(directory)
         if stop and cancel_on_stop:
             with suppress(JobError):  # it ran in the foreground: no other worker shall resume it unasked
                 self.store.request(job.id, "cancel")
@@ -146,13 +163,29 @@ class Worker:
         result = AttemptResult.read(directory) or AttemptResult.from_exit_code(
             code, directory, count_oom_kills() > kills
         )
-        if result.how == Outcome.SUCCEEDED:
-            return publish(self.store, job, directory, result, self._verify)
-        return self._record_end(job, result, stop)
+        if result.kind == PEER_LOST:
+            self._await_cause(lease)
+        if result.how != Outcome.SUCCEEDED:
+            return self._record_end(job, result, stop)
+        if job.leader:
+            return self.store.finish(job, JobState.SUCCEEDED, summary=result.summary)
+        return publish(self.store, job, directory, result, self._verify)
+
+    def _await_cause(self, lease: JobLease) -> None:
+        """Wait until the node that failed, or the lease of one that vanished, ends the group with the true cause.
+
+        Raises:
+            StaleAttempt: that has happened.
+        """
+        until = time.monotonic() + self._lease_seconds + _CAUSE_SECONDS
+        while lease.job.in_group and not lease.job.request and time.monotonic() < until:
+            if lease.lost:
+                raise StaleAttempt(f"Job {lease.job.id} ended meanwhile.")
+            time.sleep(_CAUSE_POLL_SECONDS)
 
     def _earlier_success(self, job: Job) -> tuple[Path, AttemptResult] | None:
         """An earlier attempt that had succeeded but was not published: its worker died, or the place was occupied."""
-        for directory in attempts(self.home, job.id):
+        for directory in () if job.leader else attempts(self.home, job.id):
             result = AttemptResult.read(directory)
             if result is not None and result.how == Outcome.SUCCEEDED:
                 return directory, result
@@ -168,6 +201,10 @@ class Worker:
             return self.store.mark_lost(job)
         if stop and result.how in (Outcome.SAVED, Outcome.KILLED):
             return self.store.release(job)
+        if result.how == Outcome.SAVED and job.in_group:  # with all other nodes, one of which was asked to stop
+            if job.leader:
+                return self.store.finish(job, JobState.CANCELLED, error="It left with the other nodes.")
+            return self.store.release(job)
         if result.how == Outcome.SAVED:
             message = f"It was asked from outside to stop, and left. {resume_hint(self.home, job.id)}"
             return self.store.finish(job, JobState.PAUSED, error=message, error_kind="interrupted")
@@ -176,7 +213,7 @@ class Worker:
 
     def _record_stopped(self, job: Job, result: AttemptResult, state: JobState) -> Job:
         late = "" if result.how == Outcome.SAVED else "; it did not leave in time and was ended"
-        message = f"{state.capitalize()}{late}. {resume_hint(self.home, job.id)}"
+        message = f"{state.capitalize()}{late}. {resume_hint(self.home, job.leader or job.id)}"
         return self.store.finish(job, state, error=message, error_kind=str(state))
 
 
@@ -189,6 +226,11 @@ def chosen_executor(job: Job) -> Executor:
     from camelid_core.plugins import load_host
 
     return load_host().executors[name]  # type: ignore[no-any-return]
+
+
+def _on_node(executor: Executor, rendezvous: Rendezvous) -> Executor:
+    assert isinstance(executor, LocalExecutor), "a job of another executor is no group"
+    return executor.with_variables(rendezvous.variables())
 
 
 def _delete_incomplete_output(attempt: Path) -> None:
