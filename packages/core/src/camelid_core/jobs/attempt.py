@@ -82,8 +82,7 @@ def main(arguments: Sequence[str] | None = None, tasks: Callable[[], TaskRegistr
     if job.epoch != options.epoch or job.state not in ACTIVE:
         return ExitCode.FENCED
     directory = attempt_directory(options.home, job.id, job.epoch)
-    leader = store.get(job.leader) if job.leader else job
-    context = AttemptContext(directory, job.name, attempt_directory(options.home, leader.id, leader.epoch))
+    context = AttemptContext(directory, job.name, attempt_directory(options.home, job.leader or job.id, job.epoch))
     _install_signal_handlers(context)
     watchdog = Watchdog(store, job, context.request_stop)
     watchdog.start()

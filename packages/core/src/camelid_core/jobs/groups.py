@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from .job import ACTIVE, Job, JobState
+from .job import Job, JobState
 from .job_rows import INSERT, from_row, to_values
 
 PEER_LOST = "peer_lost"
@@ -29,7 +29,7 @@ _BEFORE_ALL = 1 << 40
 
 _OF_LEADER = "leader <> 0 AND leader = :leader"
 _REOPEN = f"""UPDATE job SET state = 'queued', request = '', priority = :priority, error = '', error_kind = '',
-  summary = '{{}}', ended = NULL, started = NULL, place = '{{}}' WHERE {_OF_LEADER}"""  # noqa: S608 - a constant
+  summary = '{{}}', ended = NULL, started = NULL, place = '{{}}', epoch = :before WHERE {_OF_LEADER}"""  # noqa: S608 - a constant
 _END = f"""UPDATE job SET state = CASE WHEN :succeeded AND state = 'running' THEN 'succeeded' ELSE 'cancelled' END,
   request = '', owner = '', lease = 0, error_kind = CASE WHEN :succeeded THEN '' ELSE 'cancelled' END,
   error = CASE WHEN :succeeded THEN '' ELSE 'Ended with job ' || leader || ', whose node ' || rank || ' it was.' END
@@ -51,13 +51,13 @@ def node_count(config: Mapping[str, Any]) -> int:
 def open_members(db: sqlite3.Connection, leader: Job, number: int, created: float) -> None:
     """Queue the members of a leader that was just claimed: those of earlier attempts again, or new ones with numbers
     from `number` on."""
-    priority = leader.priority + _BEFORE_ALL
-    if db.execute(_REOPEN, {"leader": leader.id, "priority": priority}).rowcount:
+    priority, before = leader.priority + _BEFORE_ALL, leader.epoch - 1  # claimed, they have the leader's epoch
+    if db.execute(_REOPEN, {"leader": leader.id, "priority": priority, "before": before}).rowcount:
         return
     for rank in range(1, leader.nodes):
         member = Job(
             id=number + rank - 1, task=leader.task, config=leader.config, name=leader.name, boot=leader.boot,
-            priority=priority, created=created, nodes=leader.nodes, leader=leader.id, rank=rank,
+            priority=priority, created=created, nodes=leader.nodes, leader=leader.id, rank=rank, epoch=before,
         )  # fmt: skip
         db.execute(INSERT, to_values(member)).fetchall()
 
@@ -79,10 +79,6 @@ def nodes_of(db: sqlite3.Connection, job: Job) -> list[Job]:
 
 def delete_members(db: sqlite3.Connection, leader: Job) -> None:
     db.execute(f"DELETE FROM job WHERE {_OF_LEADER}", {"leader": leader.id})  # noqa: S608
-
-
-def is_complete(nodes: list[Job]) -> bool:
-    return all(job.state in ACTIVE for job in nodes)
 
 
 def decides_for_all(member: Job, state: JobState) -> bool:

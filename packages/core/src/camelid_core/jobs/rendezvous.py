@@ -1,6 +1,6 @@
 """The rendezvous of a group: where its nodes meet, and waiting until all are there.
 
-Knows addresses, ports and the environment variables of torch's launcher. Knows nothing of what the nodes do.
+Knows addresses, ports, rows and the environment variables of torch's launcher. Knows nothing of what the nodes do.
 """
 
 from __future__ import annotations
@@ -9,22 +9,21 @@ import os
 import random
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Protocol
 
 import psutil
 
 from camelid_core.errors import StaleAttempt, UsageError
 
 from .clock import boot_id
-from .groups import is_complete, node_count
-from .job import Job
+from .groups import node_count
+from .job import ACTIVE, Job
 from .lease import JobLease
 from .stop_signals import StopSignal
-from .store import JobStore
 
 ADDRESS_VARIABLE = "CAMELID_ADDRESS"
 """Where other machines reach this one, where the system's own answer is wrong."""
@@ -42,11 +41,13 @@ _AGAIN_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a worker's machine is reached: its address, a free port, and the network that it is in."""
+    """Where a worker's machine is reached: its address, a free port, and the network that it is in. `ready` once
+    it has all that the job reads."""
 
     host: str
     port: int
     network: str
+    ready: bool = False
 
     @classmethod
     def own(cls, environment: Mapping[str, str] = os.environ) -> Place:
@@ -74,7 +75,7 @@ class Rendezvous:
     own_host: str
 
     @classmethod
-    def of(cls, job: Job, nodes: list[Job]) -> Rendezvous:
+    def of(cls, job: Job, nodes: Sequence[Job]) -> Rendezvous:
         """`nodes` are all of its group. On one machine they meet on its loopback."""
         leader = nodes[0]
         together = len({each.place["network"] for each in nodes}) == 1
@@ -110,33 +111,51 @@ def refuse_alone(config: Mapping[str, Any], environment: Mapping[str, str] = os.
         )
 
 
-def meet(store: JobStore, lease: JobLease, stop: StopSignal, seconds: float) -> Rendezvous | None:
-    """Wait until every node of the job's group has a worker; None if a stop was requested meanwhile.
+@dataclass(frozen=True, slots=True)
+class RollCall:
+    """How many nodes of a group have no worker, and where all meet once all are ready."""
 
-    The leader gives the job back after `seconds`.
+    missing: int
+    rendezvous: Rendezvous | None = None
+
+    @classmethod
+    def of(cls, job: Job, nodes: Sequence[Job]) -> RollCall:
+        missing = sum(node.state not in ACTIVE for node in nodes)
+        ready = not missing and all(node.place.get("ready") for node in nodes)
+        return cls(missing, Rendezvous.of(job, nodes) if ready else None)
+
+
+class RollCallStore(Protocol):
+    """A job table, of this machine or of another."""
+
+    def roll_call(self, job: Job, /) -> RollCall: ...
+
+    def release(self, job: Job, wait_seconds: float, why: str, /) -> Job: ...
+
+
+def meet(store: RollCallStore, lease: JobLease, stop: StopSignal, seconds: float) -> Rendezvous | None:
+    """Wait until every node of the job's group is ready; None if a stop was requested meanwhile.
+
+    The leader gives the job back if a node has no worker after so many `seconds`.
 
     Raises:
         StaleAttempt: the job was given back, or another attempt holds it.
     """
+    job = lease.job
     until = time.monotonic() + seconds
     while not stop and not lease.job.request:
         if lease.lost:
-            raise StaleAttempt(f"Job {lease.job.id} was taken over.")
-        nodes = store.nodes(lease.job)
-        if is_complete(nodes):
-            return Rendezvous.of(lease.job, nodes)
-        if not lease.job.leader and time.monotonic() > until:
-            _give_back(store, nodes, seconds)
+            raise StaleAttempt(f"Job {job.id} was taken over.")
+        call = store.roll_call(job)
+        if call.rendezvous is not None:
+            return call.rendezvous
+        if call.missing and not job.leader and time.monotonic() > until:
+            there = f"{job.nodes - call.missing} of its {job.nodes} nodes had a worker"
+            why = f"Within {seconds:g} s {there}; it tries again."
+            store.release(job, _AGAIN_SECONDS, why)
+            raise StaleAttempt(f"Job {job.id} was given back. {why}")
         time.sleep(_POLL_SECONDS)
     return None
-
-
-def _give_back(store: JobStore, nodes: list[Job], seconds: float) -> NoReturn:
-    leader = nodes[0]
-    there = sum(is_complete([each]) for each in nodes)
-    why = f"Within {seconds:g} s {there} of its {leader.nodes} nodes had a worker; it tries again."
-    store.release(leader, _AGAIN_SECONDS, why)
-    raise StaleAttempt(f"Job {leader.id} was given back. {why}")
 
 
 def _own_address() -> str:

@@ -22,6 +22,7 @@ from .clock import Clock
 from .database import Database
 from .job import ACTIVE, ENDED, TRANSITIONS, Job, JobState
 from .job_rows import INSERT, MIGRATIONS, SCHEMA, UPDATE, VERSION, from_row, to_values
+from .rendezvous import RollCall
 from .run_directories import highest_job_number
 
 _REQUEST_RANK = ("", "finish", "pause", "cancel")
@@ -105,17 +106,36 @@ class JobStore:
             row = db.execute("SELECT * FROM job WHERE key = ?", (key,)).fetchone()
         return None if row is None else from_row(row)
 
-    def list(self, states: Iterable[JobState] | None = None, limit: int = 100) -> list[Job]:
-        """Jobs in these states (or all), the newest first; members of groups are told with their leader (`nodes`)."""
+    def list(
+        self, states: Iterable[JobState] | None = None, limit: int = 100, with_members: bool = False
+    ) -> list[Job]:
+        """Jobs in these states (or all), the newest first; the further nodes of groups on request."""
         wanted = json.dumps([str(state) for state in (JobState if states is None else states)])
-        query = "SELECT * FROM job WHERE state IN (SELECT value FROM json_each(?)) AND +leader = 0 ORDER BY id DESC LIMIT ?"
+        query = (
+            "SELECT * FROM job WHERE state IN (SELECT value FROM json_each(?)) AND (? OR +leader = 0) "
+            "ORDER BY id DESC LIMIT ?"
+        )
         with self.database.read() as db:
-            return [from_row(row) for row in db.execute(query, (wanted, limit))]
+            return [from_row(row) for row in db.execute(query, (wanted, with_members, limit))]
 
     def nodes(self, job: Job) -> list[Job]:
         """The rows of all nodes of a job, by rank: of a group it and its members, else it alone."""
         with self.database.read() as db:
             return groups.nodes_of(db, job)
+
+    def roll_call(self, job: Job) -> RollCall:
+        """Say that this node has all that it needs, and see whether the others do.
+
+        Raises:
+            StaleAttempt: the job was given to another attempt, or has ended.
+        """
+        with self.database.read() as db:
+            held = _row_held_by(db, job)
+        if not held.place.get("ready"):
+            with self.database.write() as db:
+                held = _row_held_by(db, job)
+                held = _update(db, held, place={**held.place, "ready": True})
+        return RollCall.of(held, self.nodes(held))
 
     def request(self, job_id: int, request: Literal["finish", "pause", "cancel"]) -> Job:
         """Request that a job finishes early and keeps its result, or saves and pauses or stops.
@@ -196,11 +216,12 @@ class JobStore:
         self, worker: str, lease_seconds: float, only: int | None = None, place: Mapping[str, Any] | None = None
     ) -> Job | None:
         """Take the next queued job, or the queued job `only`, whatever its time; None if there is none, or it waits for
-        others. Who says at which `place` it is reached may get a node of a group; `only` is taken as a job on one."""
+        others. Who says at which `place` it is reached may get a node of a group; without, `only` runs as if alone."""
         values = {**self._now(), "wall": self.clock.wall(), "only": only, "worker": worker}
         values["place"] = json.dumps(place or {})
         due = f"SELECT * FROM job WHERE {_DUE} AND {groups.CLAIMABLE} ORDER BY priority DESC, id"  # noqa: S608 - constants
-        query = due if only is None else f"SELECT * FROM job WHERE id = :only AND {_READY}"  # noqa: S608
+        one = f"SELECT * FROM job WHERE id = :only AND {_READY} AND (:place = '{{}}' OR {groups.CLAIMABLE})"  # noqa: S608
+        query = due if only is None else one
         with self.database.read() as db:  # an idle worker must not lock out the others
             if db.execute(query, values).fetchone() is None:
                 return None
@@ -212,7 +233,7 @@ class JobStore:
             claimed = _transition(
                 db, job, JobState.CLAIMED, epoch=job.epoch + 1, owner=worker, boot=values["boot"], process="",
                 lease=values["now"] + lease_seconds, lease_seconds=lease_seconds, error="", error_kind="",
-                place=place if place and only is None and job.nodes > 1 else {},
+                place=place if place and job.nodes > 1 else {},
             )  # fmt: skip
             if claimed.in_group and not claimed.leader:
                 groups.open_members(db, claimed, self._next_number(db), values["wall"])
