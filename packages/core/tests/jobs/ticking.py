@@ -104,7 +104,7 @@ def go_wrong(how: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-TICK = Task("tick", "Count.", "ticking:Ticks", "ticking:run")
+TICK = Task("tick", "Count.", "ticking:Ticks", "ticking:run", portable=True)
 
 if __name__ == "__main__":
     sys.exit(attempt.main(tasks=lambda: {"tick": TICK}))
