@@ -176,7 +176,7 @@ def test_deleting_a_job_deletes_its_nodes(store, pair, home):
         attempt_directory(home, job.id, 1).mkdir(parents=True)
     store.finish(leader, JobState.FAILED)
     delete(store, leader.id)
-    assert store.nodes(leader) == []
+    assert store.nodes(leader) == ()
     assert not attempts(home, leader.id) + attempts(home, member.id)
 
 
@@ -211,7 +211,7 @@ def test_a_person_may_say_where_a_machine_is_reached():
 
 
 def test_here_alone_it_is_refused_before_there_is_a_job(store, home, worker):
-    with pytest.raises(UsageError, match=r"launch\.nodes is 2, so .* here is one\. Queue it with .* or start it with torchrun"):
+    with pytest.raises(UsageError, match=r"nodes is 2, so .* is one\. Queue it with .* or start it with torchrun"):
         run_in_foreground("tick", TWO)
     assert store.list() == []
     job = store.submit("tick", TWO)

@@ -46,10 +46,7 @@ class Ticks(Config):
 
 def run(config: Ticks, context: TaskContext) -> Mapping[str, Any]:
     if config.launch.nodes > 1:
-        meeting = {name: os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "CAMELID_GROUP")}
-        context.emit("meeting", **meeting)
-        if int(meeting["NODE_RANK"]) < config.launch.nodes - 1:
-            config = config.model_copy(update={"then": ""})
+        config = meet(config, context)
     first = saved(context.earlier_attempts)
     done = first
     while done < config.count:
@@ -80,6 +77,14 @@ def run(config: Ticks, context: TaskContext) -> Mapping[str, Any]:
     if config.then == "damaged":
         (context.output / "ticks.json").write_text("1000")
     return {"ticks": done, "first": first}
+
+
+def meet(config: Ticks, context: TaskContext) -> Ticks:
+    """Say where the nodes meet. What goes wrong does so on the last one alone."""
+    meeting = {name: os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "CAMELID_GROUP")}
+    context.emit("meeting", **meeting)
+    last = int(meeting["NODE_RANK"]) == config.launch.nodes - 1
+    return config if last else config.model_copy(update={"then": ""})
 
 
 def saved(earlier: tuple[Path, ...]) -> int:
@@ -116,7 +121,7 @@ def go_wrong(how: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-TICK = Task("tick", "Count.", "ticking:Ticks", "ticking:run")
+TICK = Task("tick", "Count.", "ticking:Ticks", "ticking:run", portable=True)
 
 if __name__ == "__main__":
     sys.exit(attempt.main(tasks=lambda: {"tick": TICK}))

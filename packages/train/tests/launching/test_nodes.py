@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 from camelid_core.events import read_events
-from camelid_core.integrity import sha256
 from camelid_core.jobs.foreground import open_store
 from camelid_core.jobs.job import ENDED, JobState
 from camelid_core.jobs.process_identity import ProcessIdentity
@@ -25,6 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PATIENCE = 600
 """Seconds that only what hangs takes, on a machine ten times slower than any."""
+RANK = "camelid_train.launching.rank"
 ADAPTER = "adapter_model.safetensors"
 STEPS = ("train.max_steps=6", "train.save_steps=1", "train.preflight=false", "method.dropout=0.0")
 
@@ -65,7 +64,7 @@ class Cluster:
         def reached():
             found = self.store.get(job.id)
             assert found.state not in ENDED, found.error
-            return any(path.name.startswith("step-") and int(path.name[5:]) >= step for path in directory.glob("step-*"))
+            return any(int(path.name[5:]) >= step for path in directory.glob("step-*"))
 
         until(reached)
 
@@ -83,9 +82,8 @@ class Cluster:
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 line = process.cmdline()
-                if any("camelid_core.jobs.attempt" in each or "camelid_train.launching.rank" in each for each in line):
-                    if any(str(self.home) in each for each in line):
-                        found.append(process)
+                if any(str(self.home) in each for each in line) and {"camelid_core.jobs.attempt", RANK} & set(line):
+                    found.append(process)
         return found
 
 
@@ -112,7 +110,7 @@ def test_two_workers_train_one_run_whatever_ends_it_in_between(cluster, recipe, 
     cluster.permit(2)
     cluster.start(2)
     cluster.await_step(job, 1, 2)
-    leader, member = cluster.store.nodes(job)
+    _, member = cluster.store.nodes(job)
     child = ProcessIdentity.read(attempts(cluster.home, member.id)[0])
 
     dead = cluster.worker_of(member)

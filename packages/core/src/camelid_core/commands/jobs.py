@@ -245,7 +245,8 @@ def _member(store: JobStore, node: Job) -> dict[str, Any]:
 
 def _text(name: str, value: Any) -> str:
     if name == "members":
-        return f"\n{'':14} ".join(" ".join(f"{key} {item}" for key, item in each.items() if item != "") for each in value)
+        lines = (" ".join(f"{key} {item}" for key, item in each.items() if item != "") for each in value)
+        return f"\n{'':14} ".join(lines)
     if name in ("created", "started", "ended", "earliest"):
         return _when(value)
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)

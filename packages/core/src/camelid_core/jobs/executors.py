@@ -76,7 +76,8 @@ class LocalExecutor:
         home = home_of(directory)
         mark = secrets.token_hex(16)
         command = module_command(self._module, "--home", str(home), str(job.id), str(job.epoch))
-        environment = child_environment(os.environ) | {"CAMELID_HOME": str(home), ATTEMPT_VARIABLE: mark} | self._variables
+        environment = child_environment(os.environ) | {"CAMELID_HOME": str(home), ATTEMPT_VARIABLE: mark}
+        environment |= self._variables
         # the child inherits the blocked signals and unblocks them once its handlers are installed: none gets lost
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_SIGNALS)
         try:

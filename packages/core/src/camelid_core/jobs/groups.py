@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from .job import Job, JobState
@@ -42,10 +43,10 @@ def node_count(config: Mapping[str, Any]) -> int:
     """On how many nodes the queue runs a job of this configuration; other executors than `local` see to nodes
     themselves."""
     launch = config.get("launch")
-    nodes = launch.get("nodes") if isinstance(launch, Mapping) else None
-    if not isinstance(nodes, int) or (launch.get("executor") or _EXECUTOR) != _EXECUTOR:
+    if not isinstance(launch, Mapping) or (launch.get("executor") or _EXECUTOR) != _EXECUTOR:
         return 1
-    return max(1, nodes)
+    nodes = launch.get("nodes")
+    return max(1, nodes) if isinstance(nodes, int) else 1
 
 
 def open_members(db: sqlite3.Connection, leader: Job, number: int, created: float) -> None:
@@ -72,9 +73,9 @@ def pass_on_request(db: sqlite3.Connection, leader: Job) -> None:
     db.execute(_REQUEST, {"leader": leader.id, "request": leader.request})
 
 
-def nodes_of(db: sqlite3.Connection, job: Job) -> list[Job]:
+def nodes_of(db: sqlite3.Connection, job: Job) -> tuple[Job, ...]:
     """The rows of all nodes of a job's group, by rank; that of the leader alone where it never was one."""
-    return [from_row(row) for row in db.execute(_NODES, {"leader": job.leader or job.id}).fetchall()]
+    return tuple(from_row(row) for row in db.execute(_NODES, {"leader": job.leader or job.id}).fetchall())
 
 
 def delete_members(db: sqlite3.Connection, leader: Job) -> None:
@@ -85,3 +86,13 @@ def decides_for_all(member: Job, state: JobState) -> bool:
     """Whether a member that ends as `state` ends its whole group: what failed or found no space does, what left as
     asked or is done does not."""
     return bool(member.leader) and (state == JobState.FAILED or member.error_kind == "disk_full")
+
+
+def as_node_end(node: Job, ended: Job) -> Job:
+    """How an attempt at a node of a group ended, where `ended` says how a job alone did. Who left unasked left with all
+    other nodes, one of which was asked to stop: the group is given back by its leader."""
+    if ended.error_kind != "interrupted":
+        return ended
+    if node.leader:
+        return replace(ended, state=JobState.CANCELLED, error="It left with the other nodes.", error_kind="cancelled")
+    return replace(ended, state=JobState.QUEUED)

@@ -12,13 +12,20 @@ from typing import Any
 
 from .job import Job, JobState
 
-VERSION = 3
+_MACHINES = """
+CREATE TABLE machine (
+  name TEXT PRIMARY KEY, token TEXT NOT NULL, created REAL NOT NULL, seen REAL NOT NULL DEFAULT 0,
+  revoked REAL NOT NULL DEFAULT 0, description TEXT NOT NULL DEFAULT '{}'
+) STRICT
+"""
+VERSION = 4
 MIGRATIONS = {
     1: """
 ALTER TABLE job ADD COLUMN depends_on TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE job ADD COLUMN earliest REAL NOT NULL DEFAULT 0
 """,
-    2: """
+    2: _MACHINES,
+    3: """
 ALTER TABLE job ADD COLUMN nodes INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE job ADD COLUMN leader INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE job ADD COLUMN rank INTEGER NOT NULL DEFAULT 0;
@@ -28,7 +35,7 @@ CREATE INDEX job_by_leader ON job (leader) WHERE leader <> 0
 }
 """What makes of a schema of some version the next one."""
 
-SCHEMA = """
+SCHEMA = f"""
 CREATE TABLE job (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   task TEXT NOT NULL, config TEXT NOT NULL, name TEXT NOT NULL, key TEXT UNIQUE, priority INTEGER NOT NULL,
@@ -38,12 +45,12 @@ CREATE TABLE job (
   published TEXT NOT NULL, created REAL NOT NULL, started REAL, ended REAL,
   depends_on TEXT NOT NULL DEFAULT '[]', earliest REAL NOT NULL DEFAULT 0,
   nodes INTEGER NOT NULL DEFAULT 1, leader INTEGER NOT NULL DEFAULT 0, rank INTEGER NOT NULL DEFAULT 0,
-  place TEXT NOT NULL DEFAULT '{}'
+  place TEXT NOT NULL DEFAULT '{{}}'
 ) STRICT;
 CREATE INDEX job_by_state ON job (state, priority DESC, id);
 CREATE INDEX job_by_leader ON job (leader) WHERE leader <> 0;
-CREATE TABLE worker (name TEXT PRIMARY KEY, pid INTEGER NOT NULL, boot TEXT NOT NULL, until REAL NOT NULL) STRICT
-"""
+CREATE TABLE worker (name TEXT PRIMARY KEY, pid INTEGER NOT NULL, boot TEXT NOT NULL, until REAL NOT NULL) STRICT;
+{_MACHINES}"""
 
 _COLUMNS = [field.name for field in fields(Job) if field.name != "id"]
 _IMMUTABLE = {"task", "config", "name", "key", "created", "depends_on", "nodes", "leader", "rank"}

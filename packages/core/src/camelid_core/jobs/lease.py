@@ -48,6 +48,9 @@ class JobLease:
         """The row as last seen."""
         return self._job
 
+    def is_lost(self) -> bool:
+        return self.lost
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self

@@ -1,4 +1,4 @@
-"""The rendezvous of a group: where its nodes meet, and waiting until all are there.
+"""The rendezvous of a group: where its nodes meet, and how each waits for the others.
 
 Knows addresses, ports, rows and the environment variables of torch's launcher. Knows nothing of what the nodes do.
 """
@@ -37,6 +37,9 @@ _PORTS = range(20_000, 30_000)  # below those that systems give to outgoing conn
 _TRIES = 50
 _POLL_SECONDS = 0.25
 _AGAIN_SECONDS = 30.0
+MEET_SECONDS = 60.0
+"""How long a leader waits for workers before it gives the job back."""
+_CAUSE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +161,20 @@ def meet(store: RollCallStore, lease: JobLease, stop: StopSignal, seconds: float
     return None
 
 
+def await_cause(lease: JobLease) -> None:
+    """Where an attempt only lost a peer: wait until the node that failed, or the lease of one that vanished, ends the
+    group with the true cause. Nothing else is known if that does not happen.
+
+    Raises:
+        StaleAttempt: it has happened.
+    """
+    until = time.monotonic() + lease.job.lease_seconds + _CAUSE_SECONDS
+    while not lease.job.request and time.monotonic() < until:
+        if lease.lost:
+            raise StaleAttempt(f"Job {lease.job.id} ended meanwhile.")
+        time.sleep(_POLL_SECONDS)
+
+
 def _own_address() -> str:
     with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(_ELSEWHERE)
@@ -166,7 +183,7 @@ def _own_address() -> str:
 
 
 def _free_port() -> int:
-    for port in random.sample(_PORTS, _TRIES):  # noqa: S311 - no secret
+    for port in random.sample(_PORTS, _TRIES):
         with suppress(OSError), socket.socket() as trial:
             trial.bind(("", port))
             return port

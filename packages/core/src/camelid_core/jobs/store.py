@@ -118,7 +118,7 @@ class JobStore:
         with self.database.read() as db:
             return [from_row(row) for row in db.execute(query, (wanted, with_members, limit))]
 
-    def nodes(self, job: Job) -> list[Job]:
+    def nodes(self, job: Job) -> tuple[Job, ...]:
         """The rows of all nodes of a job, by rank: of a group it and its members, else it alone."""
         with self.database.read() as db:
             return groups.nodes_of(db, job)
@@ -238,6 +238,24 @@ class JobStore:
             if claimed.in_group and not claimed.leader:
                 groups.open_members(db, claimed, self._next_number(db), values["wall"])
             return claimed
+
+    def due(self, limit: int = 200) -> list[Job]:
+        """The jobs that could be claimed now, in the order in which they would be."""
+        query = f"SELECT * FROM job WHERE {_DUE} ORDER BY priority DESC, id LIMIT :limit"  # noqa: S608 - a constant
+        values = {**self._now(), "wall": self.clock.wall(), "limit": limit}
+        with self.database.read() as db:
+            return [from_row(row) for row in db.execute(query, values)]
+
+    def adopt(self, job: Job) -> None:
+        """Have a job of another table here under its own number, queued for the attempt that it is at there. What was
+        here under that number is replaced."""
+        copy = replace(
+            job, state=JobState.QUEUED, epoch=job.epoch - 1, request="", owner="", process="", lease=0.0,
+            not_before=0.0, earliest=0.0, depends_on=(), key=None, boot=self.clock.boot(),
+        )  # fmt: skip
+        with self.database.write() as db:
+            db.execute("DELETE FROM job WHERE id = ?", (job.id,))
+            db.execute(INSERT, to_values(copy)).fetchall()
 
     def start(self, job: Job, process: str = "") -> Job:
         """The claimed job runs now, in `process`."""

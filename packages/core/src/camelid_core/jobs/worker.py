@@ -30,10 +30,10 @@ from .job import Job, JobState
 from .lease import JobLease
 from .oom_kills import count_oom_kills
 from .presence import WorkerPresence
-from .publication import Verify, publish
-from .rendezvous import Place, Rendezvous, meet, refuse_alone
+from .publication import Verify, publish, unpublished_success
+from .rendezvous import MEET_SECONDS, Place, Rendezvous, await_cause, meet, refuse_alone
 from .resume_point import resume_hint
-from .run_directories import OUTPUT, attempt_directory, attempts, earlier_attempts, keep_records
+from .run_directories import OUTPUT, attempt_directory, earlier_attempts, keep_records
 from .start_conditions import waits_for
 from .stop_signals import StopSignal
 from .store import JobStore
@@ -43,9 +43,6 @@ ExecutorFor = Callable[[Job], Executor]
 
 _IDLE_SECONDS = 1.0
 _MAX_FAILURES_IN_A_ROW = 3
-_MEET_SECONDS = 60.0
-_CAUSE_SECONDS = 10.0
-_CAUSE_POLL_SECONDS = 0.25
 
 
 class Worker:
@@ -63,7 +60,7 @@ class Worker:
         lease_seconds: float = 30.0,
         heartbeat_seconds: float = 5.0,
         save_seconds: float = SAVE_SECONDS,
-        meet_seconds: float = _MEET_SECONDS,
+        meet_seconds: float = MEET_SECONDS,
     ) -> None:
         self.store = store
         self.home = store.path.parent
@@ -110,6 +107,10 @@ class Worker:
             raise JobError(f"Job {job_id} is {job.state}{f', {waits}' if waits else '; only a queued job can be run'}.")
         return self._run_under_lease(job, StopSignal() if stop is None else stop, on_event, cancel_on_stop=True)
 
+    def run_claimed(self, job: Job, stop: StopSignal) -> Job:
+        """Run a job that was claimed under this worker's name; after `stop` it is queued again."""
+        return self._run_under_lease(job, stop)
+
     def _run_under_lease(
         self, job: Job, stop: StopSignal, on_event: OnEvent | None = None, cancel_on_stop: bool = False
     ) -> Job:
@@ -131,19 +132,15 @@ class Worker:
         job = lease.job
         directory = attempt_directory(self.home, job.id, job.epoch)
         executor = self._executor_for(job)
-        for earlier in earlier_attempts(directory):
-            executor.kill_leftovers(earlier)
-            _delete_incomplete_output(earlier)
-            if job.leader:
-                keep_records(earlier)
-        success = self._earlier_success(job)
+        clear_earlier_attempts(directory, executor, only_records=bool(job.leader))
+        success = None if job.leader else unpublished_success(self.home, job.id)
         if success is not None:
             return publish(self.store, self.store.start(job), *success, self._verify)
         if job.in_group:
             rendezvous = meet(self.store, lease, stop, self._meet_seconds)
             if rendezvous is None:
                 return self._record_end(job, AttemptResult(Outcome.SAVED), stop)
-            executor = _on_node(executor, rendezvous)
+            executor = on_node(executor, rendezvous)
         make_private_directory(directory.parent, self.home)
         directory.mkdir(PRIVATE_DIRECTORY_MODE)
         kills = count_oom_kills()
@@ -163,33 +160,13 @@ class Worker:
         result = AttemptResult.read(directory) or AttemptResult.from_exit_code(
             code, directory, count_oom_kills() > kills
         )
-        if result.kind == PEER_LOST:
-            self._await_cause(lease)
+        if job.in_group and result.kind == PEER_LOST:
+            await_cause(lease)
         if result.how != Outcome.SUCCEEDED:
             return self._record_end(job, result, stop)
         if job.leader:
             return self.store.finish(job, JobState.SUCCEEDED, summary=result.summary)
         return publish(self.store, job, directory, result, self._verify)
-
-    def _await_cause(self, lease: JobLease) -> None:
-        """Wait until the node that failed, or the lease of one that vanished, ends the group with the true cause.
-
-        Raises:
-            StaleAttempt: that has happened.
-        """
-        until = time.monotonic() + self._lease_seconds + _CAUSE_SECONDS
-        while lease.job.in_group and not lease.job.request and time.monotonic() < until:
-            if lease.lost:
-                raise StaleAttempt(f"Job {lease.job.id} ended meanwhile.")
-            time.sleep(_CAUSE_POLL_SECONDS)
-
-    def _earlier_success(self, job: Job) -> tuple[Path, AttemptResult] | None:
-        """An earlier attempt that had succeeded but was not published: its worker died, or the place was occupied."""
-        for directory in () if job.leader else attempts(self.home, job.id):
-            result = AttemptResult.read(directory)
-            if result is not None and result.how == Outcome.SUCCEEDED:
-                return directory, result
-        return None
 
     def _record_end(self, job: Job, result: AttemptResult, stop: StopSignal) -> Job:
         """Record the end of an attempt that did not succeed."""
@@ -228,9 +205,20 @@ def chosen_executor(job: Job) -> Executor:
     return load_host().executors[name]  # type: ignore[no-any-return]
 
 
-def _on_node(executor: Executor, rendezvous: Rendezvous) -> Executor:
+def on_node(executor: Executor, rendezvous: Rendezvous) -> Executor:
+    """The executor of an attempt that meets the other nodes of its group there."""
     assert isinstance(executor, LocalExecutor), "a job of another executor is no group"
     return executor.with_variables(rendezvous.variables())
+
+
+def clear_earlier_attempts(directory: Path, executor: Executor, only_records: bool = False) -> None:
+    """Kill what attempts before this one left running, and delete what they left half-written, or all but their
+    records."""
+    for earlier in earlier_attempts(directory):
+        executor.kill_leftovers(earlier)
+        _delete_incomplete_output(earlier)
+        if only_records:
+            keep_records(earlier)
 
 
 def _delete_incomplete_output(attempt: Path) -> None:
