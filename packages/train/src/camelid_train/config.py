@@ -156,8 +156,8 @@ class LaunchSection(Config):
     processes: int = Field(1, ge=1, le=1024)
     """Processes per machine (data parallelism), each with a GPU of its own and its own rows of every step.
     Also: `nproc_per_node`, `num_processes`."""
-    nodes: Annotated[int, OfThisMachine] = Field(1, ge=1, le=1024)
-    """Nodes: machines that share the run; type the same command on each, with MASTER_ADDR and NODE_RANK set.
+    nodes: int = Field(1, ge=1, le=1024)
+    """Nodes: machines that share the run. A queued run begins once so many workers are there at the same time.
     Also: `nnodes`, `num_machines`."""
     strategy: Literal["ddp", "fsdp", "deepspeed"] = "ddp"
     """Distributed strategy: ddp gives each process the whole model, fsdp and deepspeed (ZeRO) cut it in shards."""

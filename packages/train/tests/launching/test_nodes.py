@@ -129,6 +129,9 @@ def test_two_workers_train_one_run_whatever_ends_it_in_between(cluster, recipe, 
 
     asked = time.monotonic()
     cluster.store.request(job.id, "cancel")
+    nodes = [attempts(cluster.home, node.id)[0] for node in cluster.store.nodes(job)]
+    until(lambda: all((node / "ranks" / "stop").exists() for node in nodes))
+    cluster.permit(5)
     done = cluster.await_end(job)
     until(lambda: not cluster.processes())
     print("cancel freed everything after", time.monotonic() - asked)
