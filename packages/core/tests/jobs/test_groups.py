@@ -12,6 +12,7 @@ from camelid_core.events import read_events
 from camelid_core.jobs.deletion import delete
 from camelid_core.jobs.foreground import run_in_foreground
 from camelid_core.jobs.job import JobState
+from camelid_core.jobs.process_identity import ProcessIdentity
 from camelid_core.jobs.rendezvous import Place, Rendezvous
 from camelid_core.jobs.run_directories import EVENTS, attempt_directory, attempts
 from camelid_core.jobs.start_conditions import waits_for
@@ -263,3 +264,21 @@ def test_two_workers_count_together_and_node_0_publishes(store, home, together):
         ("127.0.0.1", str(done.place["port"]), f"{job.id}-1")
     }
     assert not (attempts(home, member.id)[0] / "state.json").exists(), "what node 0 keeps for all"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("then", "kind", "told"),
+    [
+        ("kill", "killed_by_signal_9", "Node 1: Its process was ended by signal 9"),
+        ("peer lost", "data_error", "Row 3 is bad; mend it."),
+    ],
+)
+def test_the_true_first_error_is_the_jobs_and_all_stop(store, home, together, then, kind, told):
+    job = store.submit("tick", {"count": 1, "then": then, **TWO})
+    together(2)
+    done = store.get(job.id)
+    assert (done.state, done.error_kind) == (JobState.FAILED, kind)
+    assert done.error.startswith(told)
+    for node in store.nodes(done):
+        assert not ProcessIdentity.read(attempts(home, node.id)[0]).alive

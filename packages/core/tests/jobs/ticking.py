@@ -19,10 +19,11 @@ from typing import Any
 from camelid_core import staging
 from camelid_core.artefacts import Manifest, write_manifest
 from camelid_core.config import Config
-from camelid_core.errors import DataError
+from camelid_core.errors import DataError, PeerLost
 from camelid_core.integrity import write_durably
 from camelid_core.jobs import attempt
 from camelid_core.jobs.run_directories import home_of
+from camelid_core.references import FileName
 from camelid_core.tasks import Interrupted, Task, TaskContext
 
 
@@ -38,6 +39,8 @@ class Ticks(Config):
     """Pause between steps."""
     then: str = ""
     """What goes wrong at the end; "held" waits there until the home directory has a file `go`."""
+    reads: FileName = ""
+    """A file whose first line the result repeats."""
     output: str | None = None
     """Where the result goes."""
     launch: Launch = Launch()
@@ -73,18 +76,24 @@ def run(config: Ticks, context: TaskContext) -> Mapping[str, Any]:
     if config.then != "nothing":
         context.output.mkdir()
         (context.output / "ticks.json").write_text(json.dumps(done))
-        write_manifest(context.output, Manifest(kind="evaluation"))
+        write_manifest(context.output, Manifest(kind="evaluation", parameters=read_line(config.reads)))
     if config.then == "damaged":
         (context.output / "ticks.json").write_text("1000")
     return {"ticks": done, "first": first}
 
 
 def meet(config: Ticks, context: TaskContext) -> Ticks:
-    """Say where the nodes meet. What goes wrong does so on the last one alone."""
+    """Say where the nodes meet. What goes wrong does so on the last one alone; if that loses a peer, node 0 is the one
+    that failed, which it says a little later; if it is killed, the others are still at work."""
     meeting = {name: os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "CAMELID_GROUP")}
     context.emit("meeting", **meeting)
     last = int(meeting["NODE_RANK"]) == config.launch.nodes - 1
-    return config if last else config.model_copy(update={"then": ""})
+    others = {"kill": {"then": "held"}, "peer lost": {"then": "bad data", "count": config.count + 30}}
+    return config if last else config.model_copy(update=others.get(config.then, {"then": ""}))
+
+
+def read_line(path: str) -> dict[str, str]:
+    return {"path": path, "line": Path(path).read_text().splitlines()[0]} if path else {}
 
 
 def saved(earlier: tuple[Path, ...]) -> int:
@@ -113,6 +122,8 @@ def go_wrong(how: str) -> None:
         os._exit(9)
     if how == "bad data":
         raise DataError("Row 3 is bad; mend it.")
+    if how == "peer lost":
+        raise PeerLost("the connection broke.")
     if how == "memory":
         raise MemoryError
     if how == "disk":

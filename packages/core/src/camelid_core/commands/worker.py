@@ -55,15 +55,19 @@ def worker(
 
 
 def _run_agent(join: str, token: str, once: bool) -> None:
-    from camelid_core.machines.agent import Agent, join_server
+    from camelid_core.machines.agent import join_server
     from camelid_core.machines.join_address import JoinAddress
 
     address = JoinAddress.parse(join)
-    with stop_on_signals(StopSignal()) as stop, join_server(address, token, typer.echo) as agent:
-        if not once:
-            agent.run_forever(stop)
-        elif agent.run_once(stop) is None:
-            typer.echo("No job is queued for this machine.")
+    with stop_on_signals(StopSignal()) as stop:
+        agent = join_server(address, token, typer.echo, stop, wait=not once)
+        try:
+            if not once:
+                agent.run_forever(stop)
+            elif agent.run_once(stop) is None:
+                typer.echo("No job is queued for this machine.")
+        finally:
+            agent.close()
 
 
 def _token(given: str, file: Path | None) -> str:

@@ -301,6 +301,8 @@ class JobStore:
         """
         with self.database.write() as db:
             held = _row_held_by(db, job)
+            if held.leader:
+                raise JobError(f"Node {held.rank} of job {held.leader} publishes nothing: node 0 does.")
             _check_transition(held, JobState.SUCCEEDED)  # before anything moves on disk
             return _transition(
                 db, held, JobState.SUCCEEDED, published=str(place()), summary=dict(summary), ended=self.clock.wall()

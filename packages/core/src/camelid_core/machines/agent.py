@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,9 @@ class Agent:
         self._server = make_private_directory(home / JOINED / welcome.server, home)
         self._contents = ContentStore(self._server / "contents", FileHashes())
         sweep(self._server)
+
+    def close(self) -> None:
+        self._store.close()
 
     def run_forever(self, stop: StopSignal) -> None:
         """Work until `stop`; the running job then saves and goes to another worker. A server that is away is awaited."""
@@ -239,21 +242,26 @@ def _pause(seconds: float, stop: StopSignal) -> None:
         time.sleep(_TICK_SECONDS)
 
 
-@contextmanager
-def join_server(address: JoinAddress, token: str, say: Say) -> Iterator[Agent]:
-    """An agent of this machine, joined.
+def join_server(address: JoinAddress, token: str, say: Say, stop: StopSignal, wait: bool = True) -> Agent:
+    """An agent of this machine, to be closed; with `wait` as soon as the server answers, if that is before `stop`.
 
     Raises:
         MachineRefused: the server does not let this machine in, or not with its version.
         ServerUnreachable: it does not answer.
         JobError: it has another certificate.
     """
-    host = load_host()
-    own_home = make_private_directory(home())
-    store = RemoteStore(address, token, describe_this_machine(own_home, host.tasks.names()))
-    try:
-        agent = Agent(store, own_home, host, say)
-        say(f"Joined {address.url} as {agent.name!r}. Ctrl-C lets the running job save.")
-        yield agent
-    finally:
-        store.close()
+    host, own_home = load_host(), make_private_directory(home())
+    describe = describe_this_machine(own_home, host.tasks.names())
+    said = False
+    while True:
+        try:
+            agent = Agent(RemoteStore(address, token, describe), own_home, host, say)
+            say(f"Joined {address.url} as {agent.name!r}. Ctrl-C lets the running job save.")
+            return agent
+        except ServerUnreachable as error:
+            if not wait or stop:
+                raise
+            if not said:
+                say(f"{error} Trying again until it does.")
+                said = True
+        _pause(_AWAY_SECONDS, stop)

@@ -6,13 +6,17 @@ no harm, and a network that is away for a while only delays it.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from camelid_core import staging
 from camelid_core.errors import DiskFull, JobError, StaleAttempt
+from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE
 from camelid_core.jobs.job import Job
 
 from .attempt_files import grows, is_kept
@@ -24,8 +28,8 @@ from .remote_store import PieceRefused, RemoteStore, persistently
 _TICK_SECONDS = 0.5
 _STATE_SECONDS = 2.0
 _STREAM_BYTES = 1 << 20
-_ROUNDS = 20
-"""So often may files change between saying what there is and sending it."""
+_ROUNDS = 5
+"""So often may the server ask for more, as where it was started anew meanwhile."""
 
 
 class AttemptUpload:
@@ -120,10 +124,11 @@ class AttemptUpload:
                 size = path.stat().st_size
                 if size < self._sent.get(name, 0):
                     self._sent[name] = 0  # it was cut meanwhile, as logs that grow too large are
-                while (offset := self._sent.get(name, 0)) < size:
+                while (offset := self._sent.get(name, -1)) < size:
+                    offset = max(0, offset)  # a file that is empty is sent, too
                     file.seek(offset)
                     data = file.read(_STREAM_BYTES)
-                    if not data:
+                    if not data and size:
                         return
                     self._append(name, offset, data)
         except FileNotFoundError:
@@ -137,27 +142,37 @@ class AttemptUpload:
             self._sent[name] = refused.have
 
     def _send_state(self) -> None:
+        """All that is kept, as it is at one moment: the task goes on writing and deleting meanwhile."""
         if self._job.leader:
             return
-        for _ in range(_ROUNDS):
-            state = State(files=self._hashes.listing(self._attempt, is_kept), gone=self._gone())
+        with staging.directory(self._attempt.parent / "sending", PRIVATE_DIRECTORY_MODE) as moment:
+            _link_files(self._attempt, moment)
+            state = State(files=self._hashes.listing(moment, is_kept), gone=self._gone())
             if state == self._kept:
                 return
-            missing = self._store.keep(self._job, state)
-            if not missing:
-                self._kept = state
-                return
-            for digest in missing:
-                self._send_content(self._attempt, state.files, digest)
+            for _ in range(_ROUNDS):
+                missing = self._store.keep(self._job, state)
+                if not missing:
+                    self._kept = state
+                    return
+                for digest in missing:
+                    self._send_content(moment, state.files, digest)
 
     def _send_content(self, top: Path, files: Mapping[str, FileContent], digest: str) -> None:
         name = next((name for name, content in files.items() if content.sha256 == digest), None)
         if name is None:
             raise JobError(f"the server asks for something that was not announced: {digest}.")
-        try:
-            self._store.send_content(self._job, top / name, files[name], self._send_streams)
-        except FileNotFoundError:
-            return  # deleted meanwhile, as old checkpoints are: the next round says so
+        self._store.send_content(self._job, top / name, files[name], self._send_streams)
+
+
+def _link_files(top: Path, into: Path) -> None:
+    """Files are replaced or deleted, and not written to once they are complete: a link keeps what they were."""
+    for path in files_below(top):
+        name = path.relative_to(top)
+        if is_kept(name.as_posix()):
+            (into / name).parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                os.link(path, into / name)
 
 
 assert _STREAM_BYTES <= PIECE_BYTES

@@ -1,6 +1,6 @@
 """SHA-256 of files, computed once for as long as a file stays the same, and listings of directories by content.
 
-Knows files by size, time and inode. Knows nothing of what they hold.
+Knows files by size, time and inode, whatever names lead to them. Knows nothing of what they hold.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ class FileHashes:
     """Hashes that were computed before; any thread may ask."""
 
     def __init__(self) -> None:
-        self._known: dict[Path, tuple[Stamp, str]] = {}
+        self._known: dict[Stamp, str] = {}
         self._lock = threading.Lock()
 
     def content(self, path: Path) -> FileContent:
         """Size and hash of a file. Raises OSError, and of one that changes meanwhile BlockingIOError."""
         before = _stamp(path)
         with self._lock:
-            known = self._known.get(path)
-        if known is None or known[0] != before:
-            known = before, integrity.sha256(path)
+            known = self._known.get(before)
+        if known is None:
+            known = integrity.sha256(path)
             if _stamp(path) != before:
                 raise BlockingIOError(f"{str(path)!r} is being written.")
             with self._lock:
                 while len(self._known) >= _MAX_REMEMBERED:
                     self._known.pop(next(iter(self._known)))
-                self._known[path] = known
-        return FileContent(size=before[2], sha256=known[1])
+                self._known[before] = known
+        return FileContent(size=before[2], sha256=known)
 
     def listing(
         self, top: Path, takes: Callable[[str], bool] = lambda name: True, links: bool = False

@@ -156,7 +156,7 @@ class HeldJobs:
             return Answer(job=job_values(ended))
         job = self._held(machine, job_id, epoch)
         if job.leader:
-            raise JobError(f"node {job.rank} of job {job.leader} publishes nothing: node 0 does.")
+            raise JobError(f"Node {job.rank} of job {job.leader} publishes nothing: node 0 does.")
         received, attempt = self._received(job_id, epoch), attempt_directory(self._home, job_id, epoch)
         try:
             if missing := received.output(message.files):
