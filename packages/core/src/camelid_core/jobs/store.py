@@ -369,7 +369,7 @@ class JobStore:
         return _update(
             db, lost, retries=lost.retries + 1, not_before=self.clock.now() + wait,
             error_kind="lost", error=f"{who} died; another takes it up again in {wait:g} s, "
-            f"`camelid jobs retry {job.id} --here` at once.",
+            f"`camelid jobs retry {job.id}{'' if job.nodes > 1 else ' --here'}` at once.",
         )  # fmt: skip
 
     def _requeue(self, db: sqlite3.Connection, job: Job) -> Job:
