@@ -204,12 +204,12 @@ class JobStore:
                 lease=values["now"] + lease_seconds, lease_seconds=lease_seconds, error="", error_kind="",
             )  # fmt: skip
 
-    def due(self, limit: int = 200) -> list[Job]:
+    def due(self, limit: int = 200) -> tuple[Job, ...]:
         """The jobs that could be claimed now, in the order in which they would be."""
         query = f"SELECT * FROM job WHERE {_DUE} ORDER BY priority DESC, id LIMIT :limit"  # noqa: S608 - a constant
         values = {**self._now(), "wall": self.clock.wall(), "limit": limit}
         with self.database.read() as db:
-            return [from_row(row) for row in db.execute(query, values)]
+            return tuple(from_row(row) for row in db.execute(query, values))
 
     def adopt(self, job: Job) -> None:
         """Have a job of another table here under its own number, queued for the attempt that it is at there. What was

@@ -79,7 +79,8 @@ class Agent:
         self._store.close()
 
     def run_forever(self, stop: StopSignal) -> None:
-        """Work until `stop`; the running job then saves and goes to another worker. A server that is away is awaited."""
+        """Work until `stop`; the running job then saves and goes to another worker. A server that is away
+        is awaited."""
         away = ""
         while not stop:
             try:
@@ -102,7 +103,7 @@ class Agent:
             try:
                 ended = self._run(job, lease, stop)
             except StaleAttempt:
-                self._say(f"Job {job.id} was given to another worker or the server was away for too long; it was ended.")
+                self._say(f"Job {job.id} was given to another worker, or the server was away too long; it was ended.")
                 return job
         self._contents.prune(_CONTENTS_BYTES)
         self._say(f"Job {ended.id} {ended.state}. {ended.published or ended.error}".rstrip())
@@ -162,9 +163,7 @@ class Agent:
             over.set()
             passing.join()
 
-    def _tell(
-        self, job: Job, ended: Job, home: JobHome, upload: AttemptUpload, lost: Callable[[], bool]
-    ) -> Job:
+    def _tell(self, job: Job, ended: Job, home: JobHome, upload: AttemptUpload, lost: Callable[[], bool]) -> Job:
         """Tell the server how the attempt ended."""
         error, summary = home.paths.there(ended.error), home.paths.there(dict(ended.summary))
         if ended.state == JobState.SUCCEEDED and ended.published:
@@ -176,9 +175,7 @@ class Agent:
             return persistently(lambda: self._store.release(job), lost)
         if ended.state == JobState.LOST:
             return persistently(lambda: self._store.mark_lost(job), lost)
-        return persistently(
-            lambda: self._store.finish(job, ended.state, error, ended.error_kind, summary), lost
-        )
+        return persistently(lambda: self._store.finish(job, ended.state, error, ended.error_kind, summary), lost)
 
 
 def _pass_on(

@@ -27,7 +27,7 @@ from .remote_store import PieceRefused, RemoteStore, persistently
 
 _TICK_SECONDS = 0.5
 _STATE_SECONDS = 2.0
-_STREAM_BYTES = 1 << 20
+_STREAM_BYTES = min(1 << 20, PIECE_BYTES)
 _ROUNDS = 5
 """So often may the server ask for more, as where it was started anew meanwhile."""
 
@@ -170,6 +170,3 @@ def _link_files(top: Path, into: Path) -> None:
             (into / name).parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):
                 os.link(path, into / name)
-
-
-assert _STREAM_BYTES <= PIECE_BYTES

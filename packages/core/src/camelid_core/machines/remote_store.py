@@ -83,7 +83,7 @@ class RemoteStore:
             verify=address.tls(),
             headers={"authorization": f"Bearer {token}", "user-agent": f"camelid/{own_version()}"},
             timeout=self._seconds,
-            trust_env=False,  # what a proxy would be shown is no proxy's business, and it could not show the certificate
+            trust_env=False,  # a proxy could not show the server's certificate
             limits=httpx.Limits(max_connections=8),
         )
 
