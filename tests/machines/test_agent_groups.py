@@ -1,4 +1,4 @@
-"""A job on two machines with homes of their own: both meet, node 0's result is published, and one cannot go on alone."""
+"""A job on two machines with homes of their own: both meet, node 0's result is published, and none goes on alone."""
 
 from __future__ import annotations
 

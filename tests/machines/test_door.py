@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from camelid_core.artefacts import Manifest, write_manifest
 from camelid_core.errors import DiskFull, JobError, StaleAttempt, UnknownName, UsageError
 from camelid_core.integrity import write_durably
 from camelid_core.jobs.job import JobState
@@ -26,7 +27,9 @@ def joined(open_door):
     clients = []
 
     def join(name, token=""):
-        store = RemoteStore(JoinAddress.parse(open_door.url), token or open_door.token(name), lambda: {"tasks": ["tick"]})
+        store = RemoteStore(
+            JoinAddress.parse(open_door.url), token or open_door.token(name), lambda: {"tasks": ["tick"]}
+        )
         clients.append(store)
         store.hello()
         return store
@@ -251,9 +254,9 @@ def test_what_is_kept_is_what_the_attempt_says(open_door, joined, sent):
     assert not (open_door.attempt(job) / "step-2").exists()
 
 
-def test_a_result_with_a_file_that_its_manifest_does_not_list_is_the_jobs_error(open_door, joined, sent, ticking, tmp_path):
-    from camelid_core.artefacts import Manifest, write_manifest
-
+def test_a_result_with_a_file_that_its_manifest_does_not_list_is_the_jobs_error(
+    open_door, joined, sent, ticking, tmp_path
+):
     open_door.store.submit("tick", {}, "mine")
     client = joined("box")
     job = client.start(client.claim())
@@ -273,7 +276,9 @@ def test_an_answer_that_was_lost_is_given_again(open_door, joined):
     client = joined("box")
     lost = client.claim()
     again = client.claim()
-    assert (again.id, again.epoch, again.retries) == (lost.id, lost.epoch + 1, 0), "what was leased is leased anew at once"
+    assert (again.id, again.epoch, again.retries) == (lost.id, lost.epoch + 1, 0), (
+        "what was leased is leased anew at once"
+    )
     assert client.start(again).state == client.start(again).state == JobState.RUNNING
     for _ in range(2):
         assert client.finish(again, JobState.FAILED, "no", "crash", {}).state == JobState.FAILED
@@ -304,7 +309,10 @@ def test_a_description_is_bounded_and_checked(open_door, joined):
     client._describe = lambda: {"cores": 4, "accelerators": [{"wheels": 3}]}
     with pytest.raises(JobError, match="describes no machine"):
         client.claim()
-    client._describe = lambda: {"cores": 4, "unheard": "of", "tasks": []}
+    client._describe = lambda: {"host": "x" * 60_000}
+    with pytest.raises(JobError, match="50,000 characters"):
+        client.claim()
+    client._describe = lambda: {"cores": 4, "unheard": "of", "tasks": [], "host": "a\x1b[2Jb"}
     assert client.claim() is None
-    assert machines(open_door.store)[0].description.cores == 4
-
+    said = machines(open_door.store)[0].description
+    assert (said.cores, said.host) == (4, "a\N{REPLACEMENT CHARACTER}[2Jb")

@@ -256,9 +256,7 @@ def test_two_workers_count_together_and_node_0_publishes(store, home, together):
     assert (done.state, done.published) == (JobState.SUCCEEDED, str(home / "artefacts" / "mine"))
     assert states(store, done) == ["succeeded", "succeeded"]
     member = store.nodes(done)[1]
-    meetings = [
-        event for node in (done, member) for event in read_events(attempts(home, node.id)[0] / EVENTS)[0][:1]
-    ]
+    meetings = [event for node in (done, member) for event in read_events(attempts(home, node.id)[0] / EVENTS)[0][:1]]
     assert [event["NODE_RANK"] for event in meetings] == ["0", "1"]
     assert {(event["MASTER_ADDR"], event["MASTER_PORT"], event["CAMELID_GROUP"]) for event in meetings} == {
         ("127.0.0.1", str(done.place["port"]), f"{job.id}-1")

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from camelid_core.errors import UsageError
+from camelid_core.errors import MissingPackage, UsageError
 from camelid_core.jobs.foreground import open_store
 from camelid_core.jobs.stop_signals import StopSignal, stop_on_signals
 from camelid_core.jobs.worker import Worker
@@ -55,6 +56,8 @@ def worker(
 
 
 def _run_agent(join: str, token: str, once: bool) -> None:
+    if find_spec("httpx") is None:
+        raise MissingPackage("--join needs httpx, which is not here; pip install 'camelid-core[machines]'.")
     from camelid_core.machines.agent import join_server
     from camelid_core.machines.join_address import JoinAddress
 

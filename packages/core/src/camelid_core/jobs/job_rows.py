@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -71,7 +72,7 @@ def to_values(job: Job) -> dict[str, Any]:
     return values | {name: json.dumps(values[name]) for name in _JSON_COLUMNS} | {"state": str(job.state)}
 
 
-def from_row(row: sqlite3.Row) -> Job:
+def from_row(row: sqlite3.Row | Mapping[str, Any]) -> Job:
     values = dict(row)
     values |= {name: json.loads(values[name]) for name in _JSON_COLUMNS}
     return Job(**values | {"state": JobState(values["state"]), "depends_on": tuple(values["depends_on"])})

@@ -106,9 +106,7 @@ class JobStore:
             row = db.execute("SELECT * FROM job WHERE key = ?", (key,)).fetchone()
         return None if row is None else from_row(row)
 
-    def list(
-        self, states: Iterable[JobState] | None = None, limit: int = 100, with_members: bool = False
-    ) -> list[Job]:
+    def list(self, states: Iterable[JobState] | None = None, limit: int = 100, with_members: bool = False) -> list[Job]:
         """Jobs in these states (or all), the newest first; the further nodes of groups on request."""
         wanted = json.dumps([str(state) for state in (JobState if states is None else states)])
         query = (
@@ -239,12 +237,12 @@ class JobStore:
                 groups.open_members(db, claimed, self._next_number(db), values["wall"])
             return claimed
 
-    def due(self, limit: int = 200) -> list[Job]:
+    def due(self, limit: int = 200) -> tuple[Job, ...]:
         """The jobs that could be claimed now, in the order in which they would be."""
         query = f"SELECT * FROM job WHERE {_DUE} ORDER BY priority DESC, id LIMIT :limit"  # noqa: S608 - a constant
         values = {**self._now(), "wall": self.clock.wall(), "limit": limit}
         with self.database.read() as db:
-            return [from_row(row) for row in db.execute(query, values)]
+            return tuple(from_row(row) for row in db.execute(query, values))
 
     def adopt(self, job: Job) -> None:
         """Have a job of another table here under its own number, queued for the attempt that it is at there. What was

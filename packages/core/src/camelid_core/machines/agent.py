@@ -81,7 +81,8 @@ class Agent:
         self._store.close()
 
     def run_forever(self, stop: StopSignal) -> None:
-        """Work until `stop`; the running job then saves and goes to another worker. A server that is away is awaited."""
+        """Work until `stop`; the running job then saves and goes to another worker. A server that is away
+        is awaited."""
         away = ""
         while not stop:
             try:
@@ -104,7 +105,7 @@ class Agent:
             try:
                 ended = self._run(job, lease, stop)
             except StaleAttempt:
-                self._say(f"Job {job.id} was given to another worker or the server was away for too long; it was ended.")
+                self._say(f"Job {job.id} was given to another worker, or the server was away too long; it was ended.")
                 return job
         self._contents.prune(_CONTENTS_BYTES)
         self._say(f"Job {ended.id} {ended.state}. {ended.published or ended.error}".rstrip())
@@ -168,9 +169,7 @@ class Agent:
     def _attempt(self, table: JobStore, executor: Executor, lease: JobLease, stop: StopSignal) -> Job:
         """Run the attempt as a job of this machine: its row at the end."""
         job = lease.job
-        worker = Worker(
-            table, lambda _: executor, lease_seconds=self._lease_seconds, save_seconds=self._save_seconds
-        )
+        worker = Worker(table, lambda _: executor, lease_seconds=self._lease_seconds, save_seconds=self._save_seconds)
         claimed = table.claim(worker.name, self._lease_seconds, only=job.id)
         if claimed is None:
             raise JobError(f"job {job.id} is run by another agent on this machine.")
@@ -200,9 +199,7 @@ class Agent:
             return persistently(lambda: self._store.release(job), lost)
         if ended.state == JobState.LOST:
             return persistently(lambda: self._store.mark_lost(job), lost)
-        return persistently(
-            lambda: self._store.finish(job, ended.state, error, ended.error_kind, summary), lost
-        )
+        return persistently(lambda: self._store.finish(job, ended.state, error, ended.error_kind, summary), lost)
 
 
 class _Patient:

@@ -27,14 +27,14 @@ from .remote_store import PieceRefused, RemoteStore, persistently
 
 _TICK_SECONDS = 0.5
 _STATE_SECONDS = 2.0
-_STREAM_BYTES = 1 << 20
+_STREAM_BYTES = min(1 << 20, PIECE_BYTES)
 _ROUNDS = 5
 """So often may the server ask for more, as where it was started anew meanwhile."""
 
 
 class AttemptUpload:
-    """One attempt's files, sent by a thread while entered; `gone` says what was deleted of earlier attempts. A member of
-    a group sends lines alone: node 0 keeps for all."""
+    """One attempt's files, sent by a thread while entered; `gone` says what was deleted of earlier attempts. A group's
+    member sends lines alone: node 0 keeps for all."""
 
     def __init__(self, store: RemoteStore, job: Job, attempt: Path, gone: Callable[[], list[str]]) -> None:
         self._store = store
@@ -173,6 +173,3 @@ def _link_files(top: Path, into: Path) -> None:
             (into / name).parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):
                 os.link(path, into / name)
-
-
-assert _STREAM_BYTES <= PIECE_BYTES

@@ -97,7 +97,9 @@ class ContentStore:
             if have < content.size:
                 raise JobError(f"a file broke off at {have:,} of {content.size:,} bytes.")
             part.unlink()
-            raise JobError(f"a file came that is not the one with SHA-256 {content.sha256}: it was changed on the server.")
+            raise JobError(
+                f"a file came that is not the one with SHA-256 {content.sha256}: it was changed on the server."
+            )
         part.chmod(_READ_ONLY)
         part.replace(path)
 

@@ -1,7 +1,7 @@
 """What a job reads on the server: models, data, files and earlier attempts, each as a tree of files by content.
 
-Knows references, where they lead on this machine, and where they belong in the home of a job elsewhere. A thing that has
-a name here gets the same name there, so that manifests and templates do not depend on where a job ran.
+Knows references, where they lead on this machine, and where they belong in the home of a job elsewhere. A thing that
+has a name here gets the same name there, so that manifests and templates do not depend on where a job ran.
 Knows nothing of networks. Loads no weights.
 """
 
@@ -25,6 +25,7 @@ from camelid_core.models.resolved_model import pulled_dir, resolve_model
 from camelid_core.paths import HUB_PREFIX, LOCAL_HUB_PREFIX, safe_name, validated_path
 from camelid_core.plugins import Host
 from camelid_core.references import references
+from camelid_core.tasks import Task
 
 from .attempt_files import travels
 from .file_hashes import FileHashes
@@ -75,7 +76,8 @@ def check_destination(job: Job, host: Host) -> None:
 
 
 def config_of(job: Job, host: Host) -> Config:
-    return validate(host.tasks[job.task].load_config(), job.config, f"job {job.id}")
+    task: Task = host.tasks[job.task]
+    return validate(task.load_config(), job.config, f"job {job.id}")
 
 
 def job_inputs(home: Path, job: Job, host: Host, hashes: FileHashes) -> tuple[JobInputs, dict[str, Path]]:

@@ -78,8 +78,9 @@ class JoinAddress:
         found = hashlib.sha256(der).hexdigest()
         if not hmac.compare_digest(found, self.fingerprint):
             raise WrongCertificate(
-                f"{self.url} shows a certificate with the SHA-256 {found}, not {self.fingerprint}: it is another server, "
-                "or somebody is in between. Nothing was sent. `camelid machines add` on the server prints the right line."
+                f"{self.url} shows a certificate with the SHA-256 {found}, not {self.fingerprint}: it is another "
+                "server, or somebody is in between. Nothing was sent. `camelid machines add` on the server prints the "
+                "right line."
             )
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2

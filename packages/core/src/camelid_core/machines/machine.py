@@ -13,6 +13,8 @@ import sqlite3
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
 from camelid_core.errors import JobError, UnknownName, UsageError
 from camelid_core.jobs.job import ACTIVE
 from camelid_core.jobs.store import JobStore
@@ -22,8 +24,10 @@ ONLINE_SECONDS = 15.0
 """A machine that was heard of within so many seconds counts as there."""
 _OWNER = "agent"
 _TOKEN_BYTES = 32
+_MAX_DESCRIPTION = 50_000
 
 
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True, slots=True)
 class Accelerator:
     """One card of a machine; memory in bytes, `free` as last measured."""
@@ -159,20 +163,28 @@ def token_hash(token: str) -> str:
 
 
 def describe_machine(values: Any) -> MachineDescription:
-    """A description from JSON; what is unknown is left out.
+    """A description from JSON; what is unknown is left out, and so are characters that would steer a terminal.
 
     Raises:
-        JobError: no object, or a value of another kind.
+        JobError: it is no such object, or far longer than any machine's.
     """
-    if not isinstance(values, dict):
-        raise JobError("a machine is described by a JSON object.")
+    text = json.dumps(values)
+    if not isinstance(values, dict) or len(text) > _MAX_DESCRIPTION:
+        raise JobError(f"a machine is described by a JSON object of {_MAX_DESCRIPTION:,} characters at most.")
     known = {each.name: values[each.name] for each in fields(MachineDescription) if each.name in values}
     try:
-        known["accelerators"] = tuple(Accelerator(**each) for each in known.get("accelerators", ()))
-        known["tasks"] = tuple(map(str, known.get("tasks", ())))
-        return MachineDescription(**known)
-    except (TypeError, ValueError) as error:
-        raise JobError(f"this describes no machine: {error}.") from None
+        return TypeAdapter(MachineDescription).validate_python(_printable(known))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise JobError(f"this describes no machine: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in value)
+    if isinstance(value, dict):
+        return {key: _printable(each) for key, each in value.items()}
+    return [_printable(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _from_row(row: sqlite3.Row, now: float, jobs: list[int]) -> Machine:

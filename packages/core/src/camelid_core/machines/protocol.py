@@ -14,7 +14,6 @@ Every request shows the machine's token. Knows JSON. Knows nothing of sockets, t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Literal
 
@@ -22,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from camelid_core.errors import JobError
 from camelid_core.jobs.job import Job, JobState
+from camelid_core.jobs.job_rows import from_row, to_values
 
 PROTOCOL = 1
 PIECE_BYTES = 4 << 20
@@ -186,14 +186,14 @@ def parse(cls: type[Any], data: bytes | str) -> Any:
 
 
 def job_values(job: Job) -> dict[str, Any]:
-    """A job as JSON."""
-    return asdict(job) | {"state": str(job.state), "depends_on": list(job.depends_on)}
+    """A job as JSON: its row."""
+    return to_values(job)
 
 
 def job_from(values: Mapping[str, Any]) -> Job:
     """Raises JobError: these are not the values of a job."""
     try:
-        return Job(**dict(values) | {"state": JobState(values["state"]), "depends_on": tuple(values["depends_on"])})
+        return from_row(values)
     except (TypeError, ValueError, LookupError):
         raise JobError("the server sent something that is no job; it may be of another version.") from None
 

@@ -86,7 +86,7 @@ class RemoteStore:
             verify=address.tls(),
             headers={"authorization": f"Bearer {token}", "user-agent": f"camelid/{own_version()}"},
             timeout=self._seconds,
-            trust_env=False,  # what a proxy would be shown is no proxy's business, and it could not show the certificate
+            trust_env=False,  # a proxy could not show the server's certificate
             limits=httpx.Limits(max_connections=8),
         )
 
@@ -100,9 +100,9 @@ class RemoteStore:
         self._seconds = httpx.Timeout(max(1.0, min(10.0, welcome.lease_seconds / 4)))
         return welcome
 
-    def claim(self, place: Place) -> Job | None:
-        """`place` is where other machines reach this one, should it get a node of a group."""
-        reached = NodePlace(host=place.host, port=place.port, network=place.network)
+    def claim(self, place: Place | None = None) -> Job | None:
+        """`place` is where other machines reach this one; without it it gets no node of a group."""
+        reached = None if place is None else NodePlace(host=place.host, port=place.port, network=place.network)
         claim = Claim(session=self.session, machine=self._describe(), place=reached)
         return self._job(self._send("POST", "/v1/claim", claim))
 

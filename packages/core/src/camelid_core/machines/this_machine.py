@@ -23,10 +23,11 @@ _GPU_SECONDS = 10.0
 
 
 def describe_this_machine(home: Path, tasks: Iterable[str]) -> Callable[[], dict[str, Any]]:
-    """A function that says what this machine is like now. Its cards are asked every ten seconds at most: each time takes
-    a process."""
+    """A function that says what this machine is like now. Its cards are asked every ten seconds at most: each time
+    takes a process."""
     names = tuple(sorted(tasks))
-    asked, cards = float("-inf"), ()
+    asked = float("-inf")
+    cards: tuple[Accelerator, ...] = ()
 
     def describe() -> dict[str, Any]:
         nonlocal asked, cards

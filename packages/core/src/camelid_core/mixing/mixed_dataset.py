@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from pathlib import PurePath
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import compress, islice
+from pathlib import PurePath
 
 from camelid_core.datasets.dataset import Dataset, Source
 from camelid_core.errors import DataError

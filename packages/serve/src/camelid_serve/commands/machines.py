@@ -100,7 +100,9 @@ def serve(
         server = door_server(door.app(), store, None if plain else identity)
         signal.signal(signal.SIGTERM, _leave)
         typer.echo(f"Machines join at {url}")
-        typer.echo("`camelid machines add NAME` prints the line for one. Ctrl-C closes the door; jobs go on for a lease.")
+        typer.echo(
+            "`camelid machines add NAME` prints the line for one. Ctrl-C closes the door; jobs go on for a lease."
+        )
         with address_file(home() / ADDRESS, {"url": url, "port": number, "scheme": scheme}):
             server.run(sockets=[listener])
 

@@ -134,9 +134,7 @@ class Door:
         if reason := why_versions_differ(hello):
             raise _VersionsDiffer(reason)
         note_machine(self._jobs.store, machine, describe_machine(hello.machine))
-        return _json(
-            Welcome(server=self._identity.server, machine=machine, lease_seconds=self._jobs.lease_seconds)
-        )
+        return _json(Welcome(server=self._identity.server, machine=machine, lease_seconds=self._jobs.lease_seconds))
 
     def _claim(self, machine: str, _: Request, body: bytes) -> Response:
         job = self._jobs.claim(machine, parse(Claim, body))

@@ -6,6 +6,7 @@ Knows the table, fencing by epoch and machine, and publication. Knows nothing of
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
@@ -25,7 +26,7 @@ from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.worker import clear_earlier_attempts
 from camelid_core.machines.file_hashes import FileHashes
 from camelid_core.machines.job_inputs import check_destination, config_of, job_inputs, why_not_portable
-from camelid_core.machines.machine import describe_machine, machine_of, note_machine, owner_name
+from camelid_core.machines.machine import MachineDescription, describe_machine, machine_of, note_machine, owner_name
 from camelid_core.machines.protocol import (
     Answer,
     Beat,
@@ -45,8 +46,10 @@ from .received_files import ReceivedFiles
 
 _FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED)
 _MAX_REMEMBERED = 10_000
+_NOTE_SECONDS = 4.0
 Key = tuple[int, int]
-KeyT, ValueT = TypeVar("KeyT"), TypeVar("ValueT")
+KeyT = TypeVar("KeyT")
+ValueT = TypeVar("ValueT")
 
 
 class HeldJobs:
@@ -63,6 +66,7 @@ class HeldJobs:
         self._verify = verify
         self._hashes = FileHashes()
         self._lock = threading.Lock()
+        self._noted: dict[str, float] = {}
         self._stays: dict[int, str] = {}
         self._contents: dict[Key, dict[str, Path]] = {}
         self._ended: dict[Key, str] = {}
@@ -73,7 +77,7 @@ class HeldJobs:
         The request may be the second for one claim whose answer was lost.
         """
         description = describe_machine(claim.machine)
-        note_machine(self.store, machine, description)
+        self._note(machine, description)
         owner = owner_name(machine, claim.session)
         place = claim.place.model_dump() if claim.place is not None else {}
         self.store.sweep_lost()
@@ -94,8 +98,8 @@ class HeldJobs:
         return job if job.state == JobState.RUNNING else self.store.start(job, f"{machine}, {message.process}")
 
     def heartbeat(self, machine: str, job_id: int, epoch: int, message: Beat) -> Job:
-        said = describe_machine(message.machine) if message.machine is not None else None
-        note_machine(self.store, machine, said)
+        if message.machine is not None:
+            self._note(machine, describe_machine(message.machine))
         return self.store.heartbeat(self._held(machine, job_id, epoch))
 
     def inputs(self, machine: str, job_id: int, epoch: int) -> JobInputs:
@@ -173,6 +177,15 @@ class HeldJobs:
             done = self._fail(job, error)
         received.clear()
         return Answer(job=job_values(self._note_end(machine, done)))
+
+    def _note(self, machine: str, description: MachineDescription) -> None:
+        """Idle agents ask every second, and the table need not be written to as often."""
+        now = time.monotonic()
+        with self._lock:
+            if now - self._noted.get(machine, -_NOTE_SECONDS) < _NOTE_SECONDS:
+                return
+            _remember(self._noted, machine, now)
+        note_machine(self.store, machine, description)
 
     def _why_not(self, job: Job) -> str:
         if job.id not in self._stays:

@@ -162,7 +162,9 @@ class ReceivedFiles:
     def _require_space(self, size: int) -> None:
         free = shutil.disk_usage(self._attempt).free
         if size + SPARE_DISK_BYTES > free:
-            raise DiskFull(f"The server's disk has {free:,} bytes left, and {size:,} are to come. Free some space there.")
+            raise DiskFull(
+                f"The server's disk has {free:,} bytes left, and {size:,} are to come. Free some space there."
+            )
 
 
 def _by_new_directory(top: Path, places: Mapping[str, Path]) -> dict[Path, list[str]]:
