@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from camelid_core.commands import jobs as commands
 from camelid_core.errors import JobError, StaleAttempt, UsageError
 from camelid_core.events import read_events
 from camelid_core.jobs.deletion import delete
@@ -14,9 +16,10 @@ from camelid_core.jobs.foreground import run_in_foreground
 from camelid_core.jobs.job import JobState
 from camelid_core.jobs.process_identity import ProcessIdentity
 from camelid_core.jobs.rendezvous import Place, Rendezvous
-from camelid_core.jobs.run_directories import EVENTS, attempt_directory, attempts
+from camelid_core.jobs.run_directories import EVENTS, LOG, attempt_directory, attempts
 from camelid_core.jobs.start_conditions import waits_for
 from camelid_core.jobs.stop_signals import StopSignal
+from typer.testing import CliRunner
 
 HERE = {"host": "10.0.0.1", "port": 20_001, "network": "a"}
 THERE = {"host": "10.0.0.2", "port": 20_002, "network": "b"}
@@ -189,6 +192,23 @@ def test_it_says_how_many_workers_it_waits_for(store):
     claim(store, "w1")
     claim(store, "w2")
     assert waits_for(store, leader) == ""
+
+
+def test_people_see_every_node_and_its_log(store, pair, home):
+    leader, member = pair
+    for job, text in ((leader, "from node 0"), (member, "from node 1")):
+        attempt_directory(home, job.id, 1).mkdir(parents=True)
+        (attempt_directory(home, job.id, 1) / LOG).write_text(text)
+    for node in (0, 1):
+        told = CliRunner().invoke(commands.app, ["logs", str(leader.id), "--node", str(node)])
+        assert told.output == f"from node {node}"
+    wrong = CliRunner().invoke(commands.app, ["logs", str(leader.id), "--node", "2"])
+    assert str(wrong.exception) == f"--node is 2, and job {leader.id} has nodes 0 to 1."
+    shown = CliRunner().invoke(commands.app, ["show", str(leader.id)]).output
+    log = attempt_directory(home, member.id, 1) / LOG
+    assert f"node 1 state claimed worker w1 log {log}" in shown
+    (found,) = json.loads(CliRunner().invoke(commands.app, ["show", str(leader.id), "--json"]).output)["members"]
+    assert (found["node"], found["state"], found["log"]) == (1, "claimed", str(log))
 
 
 # -- where they meet

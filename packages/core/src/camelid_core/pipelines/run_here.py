@@ -32,7 +32,7 @@ def run_here(steps: Sequence[Step], jobs: StepJobs, on_step: OnStep, on_event: O
     """
     jobs.check(steps)
     for step in steps:
-        refuse_alone(step.config)
+        refuse_alone(step.settings)
     missing: set[str] = set()
     for step in steps:
         if missing.intersection(needed_by(step)):
