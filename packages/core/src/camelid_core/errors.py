@@ -13,7 +13,8 @@
     ├── ArtefactError       a directory that is not a sound artefact   (ValueError)
     │   └── UnsafeFormat    pickles and other formats that run code
     ├── TrainingError       a run that cannot go on                    (RuntimeError)
-    │   └── NanLoss         a loss or gradient that is no number
+    │   ├── NanLoss         a loss or gradient that is no number
+    │   └── PeerLost        another process of the run is gone
     ├── DiskFull            no space for what must be written          (RuntimeError)
     ├── JobError            a job that cannot do what was asked        (RuntimeError)
     │   ├── StaleAttempt    another attempt owns the job by now
@@ -105,6 +106,10 @@ class TrainingError(CamelidError, RuntimeError):
 
 class NanLoss(TrainingError):
     pass
+
+
+class PeerLost(TrainingError):
+    """What ended the other process is the cause, and this only what it did here."""
 
 
 class DiskFull(CamelidError, RuntimeError):

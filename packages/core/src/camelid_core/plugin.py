@@ -56,6 +56,7 @@ def camelid_tasks() -> list[Task]:
             "camelid_core.token_cache.task:MeasureConfig",
             "camelid_core.token_cache.task:run",
             needs="camelid_core.token_cache.task:needs",
+            portable=True,
         )
     ]
 

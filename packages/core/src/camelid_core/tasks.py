@@ -65,7 +65,8 @@ class Task:
     from which such a job can be reproduced, and returns its path. `needs(config, store)` gives the
     `jobs.resources.Needs` of such a job while it runs; with None, and for a task without it, they are not known, so it
     runs with nothing beside. `output` is the field of the configuration that says where the result goes, as
-    `section.field`.
+    `section.field`. `portable` says that such jobs may run on another machine: all that they read is declared in their
+    configuration (`camelid_core.references`), and all they write is their output.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Task:
     bundle: str = ""
     output: str = "output"
     needs: str = ""
+    portable: bool = False
 
     def load_config(self) -> type[Config]:
         return import_attribute(self.config)  # type: ignore[no-any-return]

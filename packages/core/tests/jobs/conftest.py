@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import camelid_core
@@ -41,9 +43,11 @@ def worker(store: JobStore) -> Worker:
     return working(store)
 
 
-def working(store: JobStore, save_seconds: float = PATIENCE) -> Worker:
+def working(store: JobStore, save_seconds: float = PATIENCE, meet_seconds: float = PATIENCE) -> Worker:
     executor = LocalExecutor("ticking")
-    return Worker(store, lambda job: executor, lease_seconds=PATIENCE, save_seconds=save_seconds)
+    return Worker(
+        store, lambda job: executor, lease_seconds=PATIENCE, save_seconds=save_seconds, meet_seconds=meet_seconds
+    )
 
 
 @pytest.fixture
@@ -76,6 +80,23 @@ def start_worker(home: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]
     for process in started:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def new_worker(store: JobStore) -> Callable[..., Worker]:
+    return partial(working, store)
+
+
+@pytest.fixture
+def together(store: JobStore) -> Callable[[int], None]:
+    """Have several workers run one job each, at the same time."""
+
+    def run(count: int) -> None:
+        with ThreadPoolExecutor(count) as pool:
+            for future in [pool.submit(working(store).run_once) for _ in range(count)]:
+                future.result(timeout=PATIENCE)
+
+    return run
 
 
 @pytest.fixture

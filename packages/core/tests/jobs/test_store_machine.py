@@ -7,13 +7,14 @@ from pathlib import Path
 
 from camelid_core.errors import JobError, StaleAttempt
 from camelid_core.jobs.clock import Clock
-from camelid_core.jobs.job import ENDED, TRANSITIONS, Job, JobState
+from camelid_core.jobs.job import ACTIVE, ENDED, TRANSITIONS, Job, JobState
 from camelid_core.jobs.store import JobStore
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 LEASE = 30.0
+PLACE = {"host": "10.0.0.1", "port": 20_001, "network": "a"}
 MEMORY = Path("/dev/shm")  # fsync costs nothing there
 
 
@@ -47,18 +48,26 @@ class Table(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.directory.cleanup()
 
-    @rule(key=st.sampled_from([None, "a", "b"]), hold_seconds=st.sampled_from([0.0, 10.0]), data=st.data())
-    def submit(self, key: str | None, hold_seconds: float, data: st.DataObject) -> None:
+    @rule(
+        key=st.sampled_from([None, "a", "b"]),
+        hold_seconds=st.sampled_from([0.0, 10.0]),
+        nodes=st.sampled_from([1, 1, 2, 3]),
+        data=st.data(),
+    )
+    def submit(self, key: str | None, hold_seconds: float, nodes: int, data: st.DataObject) -> None:
         needed = data.draw(st.lists(st.sampled_from(self.accepted), max_size=2)) if self.accepted else []
-        job = self.store.submit("tick", {}, key=key, hold_seconds=hold_seconds, depends_on=needed)
+        config = {"launch": {"nodes": 1 if key else nodes}}
+        job = self.store.submit("tick", config, key=key, hold_seconds=hold_seconds, depends_on=needed)
         if job.id not in self.accepted:
             self.accepted.append(job.id)
 
-    @rule()
-    def claim(self) -> None:
-        job = self.store.claim("w", LEASE)
+    @rule(worker=st.sampled_from("uvw"), place=st.sampled_from([PLACE, PLACE, None]))
+    def claim(self, worker: str, place: dict[str, object] | None) -> None:
+        job = self.store.claim(worker, LEASE, place=place)
         if job is not None:
-            assert job.epoch == 1 + max((old.epoch for old in self.attempts if old.id == job.id), default=0)
+            last = max((old.epoch for old in self.attempts if old.id == job.id), default=0)
+            assert job.epoch > last if job.leader else job.epoch == last + 1
+            assert place or not job.in_group
             self.attempts.append(job)
             assert all(self.store.get(needed).state == JobState.SUCCEEDED for needed in job.depends_on)
 
@@ -132,6 +141,17 @@ class Table(RuleBasedStateMachine):
             assert job.state == before.state or TRANSITIONS[before.state]
             assert (job.state in ENDED) == (job.ended is not None)
         self.seen = jobs
+
+    @invariant()
+    def a_group_is_held_as_a_whole_or_not_at_all(self) -> None:
+        jobs = {job.id: job for job in self.store.list(limit=10_000, with_members=True)}
+        for member in (job for job in jobs.values() if job.leader):
+            leader = jobs[member.leader]
+            assert leader.state in ACTIVE or member.state in ENDED
+            assert member.state not in ACTIVE or (member.epoch, member.request) == (leader.epoch, leader.request)
+            mates = [job.owner for job in self.store.nodes(member) if job.state in ACTIVE]
+            assert len(mates) == len(set(mates))
+            assert not member.published
 
     @invariant()
     def no_lease_is_eternal(self) -> None:

@@ -19,11 +19,17 @@ from typing import Any
 from camelid_core import staging
 from camelid_core.artefacts import Manifest, write_manifest
 from camelid_core.config import Config
-from camelid_core.errors import DataError
+from camelid_core.errors import DataError, PeerLost
 from camelid_core.integrity import write_durably
 from camelid_core.jobs import attempt
 from camelid_core.jobs.run_directories import home_of
+from camelid_core.references import FileName
 from camelid_core.tasks import Interrupted, Task, TaskContext
+
+
+class Launch(Config):
+    nodes: int = 1
+    """How many nodes count at the same time."""
 
 
 class Ticks(Config):
@@ -36,14 +42,18 @@ class Ticks(Config):
     directory has a file `go`."""
     memory: int = 0
     """Bytes of a card that it says it takes."""
+    reads: FileName = ""
+    """A file whose first line the result repeats."""
     output: str | None = None
     """Where the result goes."""
+    launch: Launch = Launch()
+    """On how many nodes; `then` happens on the last of them only."""
 
 
 def run(config: Ticks, context: TaskContext) -> Mapping[str, Any]:
-    (context.directory / "cards").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "unset"))
-    if config.memory:
-        context.emit("memory", device="cuda", bytes=config.memory)
+    say_what_it_has(config, context)
+    if config.launch.nodes > 1:
+        config = meet(config, context)
     first = saved(context.earlier_attempts)
     done = first
     while done < config.count:
@@ -70,10 +80,30 @@ def run(config: Ticks, context: TaskContext) -> Mapping[str, Any]:
     if config.then != "nothing":
         context.output.mkdir()
         (context.output / "ticks.json").write_text(json.dumps(done))
-        write_manifest(context.output, Manifest(kind="evaluation"))
+        write_manifest(context.output, Manifest(kind="evaluation", parameters=read_line(config.reads)))
     if config.then == "damaged":
         (context.output / "ticks.json").write_text("1000")
     return {"ticks": done, "first": first}
+
+
+def say_what_it_has(config: Ticks, context: TaskContext) -> None:
+    (context.directory / "cards").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "unset"))
+    if config.memory:
+        context.emit("memory", device="cuda", bytes=config.memory)
+
+
+def meet(config: Ticks, context: TaskContext) -> Ticks:
+    """Say where the nodes meet. What goes wrong does so on the last one alone; if that loses a peer, node 0 is the one
+    that failed, which it says a little later; if it is killed, the others are still at work."""
+    meeting = {name: os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "CAMELID_GROUP")}
+    context.emit("meeting", **meeting)
+    last = int(meeting["NODE_RANK"]) == config.launch.nodes - 1
+    others = {"kill": {"then": "held"}, "peer lost": {"then": "bad data", "count": config.count + 30}}
+    return config if last else config.model_copy(update=others.get(config.then, {"then": ""}))
+
+
+def read_line(path: str) -> dict[str, str]:
+    return {"path": path, "line": Path(path).read_text().splitlines()[0]} if path else {}
 
 
 def saved(earlier: tuple[Path, ...]) -> int:
@@ -94,10 +124,6 @@ def start_sleepers(directory: Path) -> None:
 
 
 def go_wrong(how: str) -> None:
-    if how.startswith("signal ") and not how.endswith("once"):
-        os.kill(os.getpid(), int(how.split()[1]))
-    if how == "accelerator":
-        raise RuntimeError("CUDA error: an illegal memory access was encountered")
     if how == "crash":
         raise ZeroDivisionError("the bug")
     if how == "exit":
@@ -106,6 +132,8 @@ def go_wrong(how: str) -> None:
         os._exit(9)
     if how == "bad data":
         raise DataError("Row 3 is bad; mend it.")
+    if how == "peer lost":
+        raise PeerLost("the connection broke.")
     if how == "memory":
         raise MemoryError
     if how == "disk":
@@ -114,7 +142,7 @@ def go_wrong(how: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-TICK = Task("tick", "Count.", "ticking:Ticks", "ticking:run")
+TICK = Task("tick", "Count.", "ticking:Ticks", "ticking:run", portable=True)
 
 if __name__ == "__main__":
     sys.exit(attempt.main(tasks=lambda: {"tick": TICK}))

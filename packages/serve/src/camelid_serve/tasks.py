@@ -11,6 +11,7 @@ TASKS = (
         "camelid_serve.config:PredictConfig",
         "camelid_serve.predict.task:run",
         needs="camelid_serve.needs:generation",
+        portable=True,
     ),
     Task(
         "evaluate",
@@ -18,6 +19,7 @@ TASKS = (
         "camelid_serve.config:EvaluateConfig",
         "camelid_serve.evaluations.answer_accuracy:run",
         needs="camelid_serve.needs:generation",
+        portable=True,
     ),
     Task(
         "context",
@@ -25,6 +27,7 @@ TASKS = (
         "camelid_serve.evaluations.long_context_config:ContextConfig",
         "camelid_serve.evaluations.perplexity:run",
         needs="camelid_serve.needs:generation",
+        portable=True,
     ),
     Task(
         "passkey",
@@ -32,6 +35,7 @@ TASKS = (
         "camelid_serve.evaluations.long_context_config:PasskeyConfig",
         "camelid_serve.evaluations.passkey:run",
         needs="camelid_serve.needs:generation",
+        portable=True,
     ),
     Task(
         "prove",

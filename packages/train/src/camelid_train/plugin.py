@@ -78,6 +78,7 @@ def camelid_tasks() -> list[Task]:
             bundle="camelid_train.provenance.reproduce:bundle",
             output="train.output",
             needs="camelid_train.needs:train",
+            portable=True,
         ),
         Task(
             "merge",

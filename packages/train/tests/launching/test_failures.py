@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 from camelid_core.errors import DataError, ModelError, TrainingError
 from camelid_core.jobs.attempt_result import AttemptResult
-from camelid_train.launching.failures import PEER_LOST, first_error, is_lost_peer
+from camelid_core.jobs.groups import PEER_LOST
+from camelid_train.launching.failures import first_error, is_lost_peer
 
 LOST_TEXT = "[../gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:4711"
 
@@ -74,6 +75,17 @@ def test_any_other_error_is_told_with_its_process(ranks):
     end(ranks, 2, ZeroDivisionError("x"))
     error = first_error(failed(r2=1), ranks, 3)
     assert str(error).startswith("process 2 of 3: ZeroDivisionError: x")
+
+
+def test_who_only_lost_processes_of_another_machine_says_so_and_leaves_the_cause_to_them(ranks):
+    for number in (0, 1):
+        end(ranks, number, RuntimeError(LOST_TEXT))
+    found = AttemptResult.from_exception(first_error(failed(r0=1, r1=1), ranks, 2))
+    assert (found.kind, "Connection closed by peer" in found.message) == (PEER_LOST, True)
+    late = first_error(OSError("gloo: connection reset by peer"), ranks, 2)
+    assert AttemptResult.from_exception(late).kind == PEER_LOST
+    taken = first_error(OSError("TCPStore: EADDRINUSE"), ranks, 2)
+    assert AttemptResult.from_exception(taken).kind == "training_error", "nobody else will explain this"
 
 
 def test_processes_that_never_started_are_told_so(ranks):

@@ -56,7 +56,7 @@ def test_the_global_batch_is_stated_with_its_factors(recipe, overrides, world, t
 @pytest.mark.parametrize(
     ("overrides", "environment", "sentence"),
     [
-        (("launch.nodes=2",), {}, "MASTER_ADDR and NODE_RANK are not set. On every machine set"),
+        (("launch.nodes=2",), {}, "MASTER_ADDR and NODE_RANK are not set. Queue the run with --detach"),
         (("launch.nodes=2",), {"MASTER_ADDR": "a"}, r"launch\.nodes is 2, but NODE_RANK is not set"),
         (("launch.nodes=2",), {"MASTER_ADDR": "a", "NODE_RANK": "2"}, "NODE_RANK is '2'; .* one of 0 to 1"),
         (("launch.nodes=2",), {"MASTER_ADDR": "a", "NODE_RANK": "one"}, "NODE_RANK is 'one'"),

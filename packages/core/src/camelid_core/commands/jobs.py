@@ -36,6 +36,7 @@ from .run_job import STOPPED_KINDS
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 _MAX_ENDED_JOBS = 20
 _POLL_SECONDS = 0.5
+_USUAL = (("earliest", 0.0), ("nodes", 1), ("leader", 0), ("rank", 0))
 _RENEWAL_SECONDS = 2.0
 _NO_WORKER = "No worker is running; `camelid worker` starts one."
 
@@ -78,23 +79,30 @@ def show(job_id: JobId, as_json: AsJson = False) -> None:
     values["progress"] = next((event for event in reversed(events) if event["kind"] == "progress"), {})
     values["next"] = advice(job)
     values["waits"] = waits_for(store, job)
+    values["members"] = [_member(store, node) for node in store.nodes(job) if node.leader]
     if as_json:
         typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
         return
     values["needs"] = "" if job.needs is None else needs_in_words(job.needs)
     values["assigned"] = "" if job.assigned is None else assignment_in_words(job.assigned)
     for name, value in values.items():
-        if value not in ("", None, {}, ()) and (name, value) != ("earliest", 0.0):
+        if value not in ("", None, {}, (), []) and (name, value) not in _USUAL:
             typer.echo(f"{name:14} {_text(name, value)}")
 
 
 @app.command()
 def logs(
-    job_id: JobId, follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False
+    job_id: JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    node: Annotated[int, typer.Option(min=0, help="Of a run on several nodes: 0 is the first.")] = 0,
 ) -> None:
     """The log of the newest attempt."""
     store = _open()
-    _follow(store, job_id, follow)
+    nodes = store.nodes(store.get(job_id))
+    if node >= len(nodes):
+        there = f"has nodes 0 to {len(nodes) - 1}" if len(nodes) > 1 else "runs on one node"
+        raise UsageError(f"--node is {node}, and job {job_id} {there}.")
+    _follow(store, nodes[node].id, follow)
 
 
 @app.command()
@@ -233,7 +241,21 @@ def _row(job: Job, waits: str) -> dict[str, str]:
     }
 
 
+def _member(store: JobStore, node: Job) -> dict[str, Any]:
+    newest = next(iter(attempts(store.path.parent, node.id)), None)
+    return {
+        "node": node.rank,
+        "state": str(node.state),
+        "worker": node.owner,
+        "error": node.error,
+        "log": str(newest / LOG) if newest else "",
+    }
+
+
 def _text(name: str, value: Any) -> str:
+    if name == "members":
+        lines = (" ".join(f"{key} {item}" for key, item in each.items() if item != "") for each in value)
+        return f"\n{'':14} ".join(lines)
     if name in ("created", "started", "ended", "earliest"):
         return _when(value)
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)

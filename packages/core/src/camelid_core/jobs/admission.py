@@ -24,6 +24,8 @@ class Waiting:
 
     id: int
     needs: Needs | None
+    member: bool = False
+    """Whether it is a node of a group that has begun."""
 
 
 @dataclass(frozen=True, slots=True)

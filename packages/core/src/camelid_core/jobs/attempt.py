@@ -35,11 +35,13 @@ class TaskRegistry(Protocol):
 
 
 class AttemptContext:
-    """The `TaskContext` of a job's attempt. `name` is the job's name."""
+    """The `TaskContext` of a job's attempt. `name` is the job's name; `leading` the directory of its leader's attempt,
+    where it is a member of a group: node 0 saves for all."""
 
-    def __init__(self, directory: Path, name: str = "") -> None:
+    def __init__(self, directory: Path, name: str = "", leading: Path | None = None) -> None:
         self.name = name
         self._directory = directory
+        self._leading = leading or directory
         self._events = EventLog(directory / EVENTS)
         self._stop: StopRequest = ""
 
@@ -53,7 +55,7 @@ class AttemptContext:
 
     @property
     def earlier_attempts(self) -> tuple[Path, ...]:
-        return earlier_attempts(self._directory)
+        return earlier_attempts(self._leading)
 
     def emit(self, kind: str, **values: Any) -> None:
         self._events.emit(kind, **values)
@@ -80,7 +82,7 @@ def main(arguments: Sequence[str] | None = None, tasks: Callable[[], TaskRegistr
     if job.epoch != options.epoch or job.state not in ACTIVE:
         return ExitCode.FENCED
     directory = attempt_directory(options.home, job.id, job.epoch)
-    context = AttemptContext(directory, job.name)
+    context = AttemptContext(directory, job.name, attempt_directory(options.home, job.leader or job.id, job.epoch))
     _install_signal_handlers(context)
     watchdog = Watchdog(store, job, context.request_stop)
     watchdog.start()
@@ -96,7 +98,7 @@ def _run(job: Job, context: AttemptContext, tasks: Callable[[], TaskRegistry]) -
     try:
         task = tasks()[job.task]
         config = validate(task.load_config(), job.config, f"job {job.id}")
-        target = destination(config)
+        target = None if job.leader else destination(config)
         summary: Mapping[str, Any] = task.load_run()(config, context)
         context.close()
     except Interrupted:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .admission import Choice, Running, Waiting, assign, assign_anyway, choose
+from .groups import CLAIMABLE
 from .job_settings import JobSettings
 from .resources import Assignment, Needs, Resources
 
@@ -32,41 +33,62 @@ _ACTIVE = "state IN ('claimed', 'running')"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a job is to begin: a machine's resources (None: not known, so there is always room), and the settings that
-    limit what runs."""
+class Claimant:
+    """Who takes a job: a worker by its name, the resources of its machine (None: not known, so there is always room),
+    the settings that limit what runs, and where other nodes reach it (empty: it takes part in no group)."""
 
+    worker: str
     machine: Resources | None
     settings: JobSettings
+    place: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What `CLAIMABLE` asks for."""
+        return {"worker": self.worker, "place": json.dumps(dict(self.place))}
 
 
-def next_job(db: sqlite3.Connection, now: Mapping[str, Any], place: Place) -> Choice | None:
+def next_job(db: sqlite3.Connection, now: Mapping[str, Any], claimant: Claimant) -> Choice | None:
     """The next job to begin, or the first in line with what it waits for; None where nothing is due here."""
-    if all_run_that_may(db, place.settings):
-        return None
-    queue = waiting(db, now, users_at_their_limit(db, place.settings))
-    if place.machine is None:
+    queue = waiting(db, now, users_at_their_limit(db, claimant.settings), claimant)
+    if all_run_that_may(db, claimant.settings):
+        queue = (job for job in queue if job.member)
+    if claimant.machine is None:
         first = next(queue, None)
         return None if first is None else Choice(first.id, _NOTHING)
-    return choose(queue, place.machine, running_on(db, place.machine.machine))
+    return choose(queue, claimant.machine, running_on(db, claimant.machine.machine))
 
 
-def given_anyway(db: sqlite3.Connection, job_id: int, place: Place) -> Choice | None:
+def given_anyway(db: sqlite3.Connection, job_id: int, claimant: Claimant) -> Choice | None:
     """The waiting job of that number, whatever its time and whatever runs; None where there is no such job, or it waits
     for others."""
-    row = db.execute(f"SELECT id, needs FROM job WHERE id = ? AND state = 'queued' AND {READY}", (job_id,)).fetchone()  # noqa: S608
+    mine = f"(:place = '{{}}' OR {CLAIMABLE})"
+    query = f"SELECT id, needs FROM job WHERE id = :id AND state = 'queued' AND {READY} AND {mine}"  # noqa: S608
+    row = db.execute(query, {"id": job_id, **claimant.values}).fetchone()
     if row is None:
         return None
-    machine = place.machine
+    machine = claimant.machine
     if machine is None:
         return Choice(job_id, _NOTHING)
     return Choice(job_id, assign_anyway(_needs(row), machine, running_on(db, machine.machine)))
 
 
-def waiting(db: sqlite3.Connection, now: Mapping[str, Any], without: frozenset[str] = frozenset()) -> Iterator[Waiting]:
-    """The jobs that are due, in their order, without those of some users."""
-    query = f"SELECT id, user, needs FROM job WHERE {DUE} ORDER BY {ORDER}"  # noqa: S608 - constants
-    return (Waiting(row["id"], _needs(row)) for row in db.execute(query, now) if row["user"] not in without)
+def waiting(
+    db: sqlite3.Connection,
+    now: Mapping[str, Any],
+    without: frozenset[str] = frozenset(),
+    claimant: Claimant | None = None,
+) -> Iterator[Waiting]:
+    """The jobs that are due, in their order, without those of some users, but for nodes of groups that have begun; of
+    groups only those that the claimant, if one is given, can take part in."""
+    whose = "1" if claimant is None else CLAIMABLE
+    query = f"SELECT id, user, leader, needs FROM job WHERE {DUE} AND {whose} ORDER BY {ORDER}"  # noqa: S608 - constants
+    rows = db.execute(query, {**now, **(claimant.values if claimant else {})})
+    return (
+        Waiting(row["id"], _needs(row), bool(row["leader"]))
+        for row in rows
+        if row["leader"] or row["user"] not in without
+    )
 
 
 def running_on(db: sqlite3.Connection, machine: str) -> Running:
@@ -87,14 +109,14 @@ def users_at_their_limit(db: sqlite3.Connection, settings: JobSettings) -> froze
     most = settings.per_user.running
     if most is None:
         return frozenset()
-    query = f"SELECT user FROM job WHERE {_ACTIVE} GROUP BY user HAVING count(*) >= ?"  # noqa: S608 - a constant
+    query = f"SELECT user FROM job WHERE {_ACTIVE} AND leader = 0 GROUP BY user HAVING count(*) >= ?"  # noqa: S608 - a constant
     return frozenset(row["user"] for row in db.execute(query, (most,)))
 
 
 def all_run_that_may(db: sqlite3.Connection, settings: JobSettings) -> bool:
     """Whether as many jobs run as the settings allow for all together."""
     most = settings.limits.running
-    running = f"SELECT count(*) FROM job WHERE {_ACTIVE}"  # noqa: S608 - a constant
+    running = f"SELECT count(*) FROM job WHERE {_ACTIVE} AND leader = 0"  # noqa: S608 - a constant
     return most is not None and db.execute(running).fetchone()[0] >= most
 
 

@@ -29,12 +29,12 @@ def delete(store: JobStore, job_id: int, result: bool = False) -> Job:
     published = Path(job.published) if result and job.published else None
     if published is not None:
         _refuse_used(store, job, published)
-    directory = attempt_directory(store.path.parent, job_id, 1).parent
+    directories = [attempt_directory(store.path.parent, node.id, 1).parent for node in store.nodes(job)]
     moved: dict[Path, Path] = {}
     with ExitStack() as deletions:
 
         def clear() -> None:
-            for path in (directory, published):
+            for path in (*directories, published):
                 if path is not None and path.exists():
                     moved[path] = deletions.enter_context(staging.set_aside(path))
 

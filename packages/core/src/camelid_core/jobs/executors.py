@@ -9,8 +9,9 @@ import os
 import secrets
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 from camelid_core.file_permissions import open_private
@@ -57,13 +58,20 @@ class Executor(Protocol):
 class LocalExecutor:
     """A child process in a session of its own: it outlives neither its lease nor a cancellation.
 
-    `module` is what `python -m` runs; tests pass a module with their own tasks.
+    `module` is what `python -m` runs; tests pass a module with their own tasks. `variables` are environment variables
+    of the attempt beside those it always has.
     """
 
     name = "local"
 
-    def __init__(self, module: str = "camelid_core.jobs.attempt") -> None:
+    def __init__(
+        self, module: str = "camelid_core.jobs.attempt", variables: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._module = module
+        self._variables = variables
+
+    def with_variables(self, variables: Mapping[str, str]) -> LocalExecutor:
+        return LocalExecutor(self._module, {**self._variables, **variables})
 
     def start(self, job: Job, directory: Path) -> AttemptHandle:
         home = home_of(directory)
@@ -72,6 +80,7 @@ class LocalExecutor:
         environment = child_environment(os.environ) | {"CAMELID_HOME": str(home), ATTEMPT_VARIABLE: mark}
         if job.assigned is not None and job.assigned.cards is not None:
             environment[VISIBLE] = ",".join(job.assigned.cards)
+        environment |= self._variables
         # the child inherits the blocked signals and unblocks them once its handlers are installed: none gets lost
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_SIGNALS)
         try:

@@ -20,6 +20,7 @@ from camelid_core.subprocesses import module_command, safe_environment
 from .job import Job
 from .job_needs import needs_of
 from .presence import reserve_worker_start
+from .rendezvous import refuse_alone
 from .run_directories import JOBS_DATABASE
 from .stop_signals import StopSignal, stop_on_signals
 from .store import JobStore
@@ -47,9 +48,13 @@ def run_in_foreground(
     It is a job like any other: listed, logged, and resumed by a worker should this process die.
     Ctrl-C once saves and cancels (`job.error` says how to resume), as does closing the terminal; Ctrl-C
     twice kills it at once.
+
+    Raises:
+        UsageError: it needs several machines at a time.
     """
     store = open_store(home)
     values = config.model_dump(mode="json") if isinstance(config, Config) else config
+    refuse_alone(values)
     job = store.submit(task, values, name, hold_seconds=_RESERVED_SECONDS, needs=needs_of(store, task, values))
     return run_queued_job(store, job.id, on_event)
 

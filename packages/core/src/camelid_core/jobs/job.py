@@ -61,6 +61,8 @@ class Job:
     `boot`; `created`, `started` and `ended` are Unix times, for display only. It is not begun before the Unix time
     `earliest`, nor before the jobs `depends_on` have succeeded. `user` is who submitted it. `needs` None: not known, so
     it runs with nothing beside; `assigned` is what its newest attempt was given.
+    A job on several `nodes` is a group: it is node 0 itself, and each further node is a member, a job whose `leader` it
+    is and whose `rank` is the node's number. `place` says where the machine of this attempt is reached by the others.
     """
 
     id: int
@@ -91,6 +93,15 @@ class Job:
     created: float = 0.0
     started: float | None = None
     ended: float | None = None
+    nodes: int = 1
+    leader: int = 0
+    rank: int = 0
+    place: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def in_group(self) -> bool:
+        """Whether this attempt is one of several that run at the same time; one that was begun alone, is none."""
+        return self.nodes > 1 and bool(self.place)
 
     @property
     def label(self) -> str:

@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from .job import Job, JobState
 from .resources import Assignment, Needs
 
-VERSION = 3
+_MACHINES = """
+CREATE TABLE machine (
+  name TEXT PRIMARY KEY, token TEXT NOT NULL, created REAL NOT NULL, seen REAL NOT NULL DEFAULT 0,
+  revoked REAL NOT NULL DEFAULT 0, description TEXT NOT NULL DEFAULT '{}'
+) STRICT
+"""
+VERSION = 5
 MIGRATIONS = {
     1: """
 ALTER TABLE job ADD COLUMN depends_on TEXT NOT NULL DEFAULT '[]';
@@ -25,10 +32,18 @@ ALTER TABLE job ADD COLUMN needs TEXT NOT NULL DEFAULT 'null';
 ALTER TABLE job ADD COLUMN assigned TEXT NOT NULL DEFAULT 'null';
 ALTER TABLE worker ADD COLUMN resources TEXT NOT NULL DEFAULT 'null'
 """,
+    3: _MACHINES,
+    4: """
+ALTER TABLE job ADD COLUMN nodes INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE job ADD COLUMN leader INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE job ADD COLUMN rank INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE job ADD COLUMN place TEXT NOT NULL DEFAULT '{}';
+CREATE INDEX job_by_leader ON job (leader) WHERE leader <> 0
+""",
 }
 """What makes of a schema of some version the next one."""
 
-SCHEMA = """
+SCHEMA = f"""
 CREATE TABLE job (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   task TEXT NOT NULL, config TEXT NOT NULL, name TEXT NOT NULL, key TEXT UNIQUE, priority INTEGER NOT NULL,
@@ -37,18 +52,21 @@ CREATE TABLE job (
   retries INTEGER NOT NULL, error TEXT NOT NULL, error_kind TEXT NOT NULL, summary TEXT NOT NULL,
   published TEXT NOT NULL, created REAL NOT NULL, started REAL, ended REAL,
   depends_on TEXT NOT NULL DEFAULT '[]', earliest REAL NOT NULL DEFAULT 0,
-  user TEXT NOT NULL DEFAULT '', needs TEXT NOT NULL DEFAULT 'null', assigned TEXT NOT NULL DEFAULT 'null'
+  user TEXT NOT NULL DEFAULT '', needs TEXT NOT NULL DEFAULT 'null', assigned TEXT NOT NULL DEFAULT 'null',
+  nodes INTEGER NOT NULL DEFAULT 1, leader INTEGER NOT NULL DEFAULT 0, rank INTEGER NOT NULL DEFAULT 0,
+  place TEXT NOT NULL DEFAULT '{{}}'
 ) STRICT;
 CREATE INDEX job_by_state ON job (state, priority DESC, id);
+CREATE INDEX job_by_leader ON job (leader) WHERE leader <> 0;
 CREATE TABLE worker (
   name TEXT PRIMARY KEY, pid INTEGER NOT NULL, boot TEXT NOT NULL, until REAL NOT NULL,
   resources TEXT NOT NULL DEFAULT 'null'
-) STRICT
-"""
+) STRICT;
+{_MACHINES}"""
 
 _COLUMNS = [field.name for field in fields(Job) if field.name != "id"]
-_IMMUTABLE = {"task", "config", "name", "key", "created", "depends_on", "user"}
-_JSON_COLUMNS = {"config", "summary", "depends_on", "needs", "assigned"}
+_IMMUTABLE = {"task", "config", "name", "key", "created", "depends_on", "user", "nodes", "leader", "rank"}
+_JSON_COLUMNS = {"config", "summary", "depends_on", "needs", "assigned", "place"}
 
 INSERT = (
     f"INSERT INTO job (id, {', '.join(_COLUMNS)}) "  # noqa: S608 - the dataclass's own field names
@@ -66,7 +84,7 @@ def to_values(job: Job) -> dict[str, Any]:
     return values | {name: json.dumps(values[name]) for name in _JSON_COLUMNS} | {"state": str(job.state)}
 
 
-def from_row(row: sqlite3.Row) -> Job:
+def from_row(row: sqlite3.Row | Mapping[str, Any]) -> Job:
     values = dict(row)
     values |= {name: json.loads(values[name]) for name in _JSON_COLUMNS}
     values |= {"state": JobState(values["state"]), "depends_on": tuple(values["depends_on"])}

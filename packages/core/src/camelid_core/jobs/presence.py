@@ -1,6 +1,6 @@
 """Which workers are alive, and what their machines have: each renews a row while it runs (heartbeat).
 
-Knows the worker table. Knows nothing of jobs. Only for deciding whether to start a worker;
+Knows the tables of workers and of joined machines. Knows nothing of jobs. Only for deciding whether to start a worker;
 what a worker may do rests on its leases alone.
 """
 
@@ -30,11 +30,14 @@ def live_workers(store: JobStore) -> list[str]:
 
 
 def live_machines(store: JobStore) -> list[Resources]:
-    """What the machines have whose workers were seen within the last 15 s."""
+    """What the machines have whose workers were seen within the last 15 s, joined ones included."""
     query = "SELECT DISTINCT resources FROM worker WHERE boot = ? AND until > ? AND resources <> 'null'"
+    fresh = "SELECT name, description FROM machine WHERE revoked = 0 AND seen > ?"
     with store.database.read() as db:
         rows = db.execute(query, (store.clock.boot(), store.clock.now())).fetchall()
+        joined = db.execute(fresh, (store.clock.wall() - _FRESH_SECONDS,)).fetchall()
     machines = [Resources.from_json(json.loads(row["resources"])) for row in rows]
+    machines += [Resources.of_joined(row["name"], json.loads(row["description"])) for row in joined]
     return list({machine.machine: machine for machine in machines}.values())
 
 

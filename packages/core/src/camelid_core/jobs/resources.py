@@ -98,6 +98,16 @@ class Resources:
             gpus=_different([_gpu(card) for card in cards]),
         )
 
+    @classmethod
+    def of_joined(cls, name: str, description: Mapping[str, Any]) -> Self:
+        """Those of a joined machine, of what it says of itself. An agent runs one job at a time, with all cards."""
+        cards = description.get("accelerators") or ()
+        gpus = [
+            {"id": str(number), "name": card["name"], "memory": card["memory"]} for number, card in enumerate(cards)
+        ]
+        about = {key: description.get(key, 0) for key in ("cores", "memory")}
+        return cls.from_json({"machine": f"joined {name}", "host": name, **about, "gpus": gpus})
+
 
 @dataclass(frozen=True, slots=True)
 class Assignment:

@@ -5,6 +5,8 @@ Knows names. Knows nothing of what the files hold.
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 JOBS_DATABASE = "jobs.sqlite3"
@@ -13,6 +15,7 @@ LOG = "log.txt"
 OUTPUT = "output"
 RESULT = "result.json"
 PLACEMENT = "placed.json"
+_RECORDS = (EVENTS, LOG, RESULT, "process.json")
 _DIGITS = 12
 """A longer name is no job's number, and may be more than a table can hold."""
 
@@ -47,3 +50,13 @@ def earlier_attempts(attempt: Path) -> tuple[Path, ...]:
     """The directories of attempts before this one at the same job, the newest first."""
     found = attempts(home_of(attempt), int(attempt.parent.name))
     return tuple(path for path in found if int(path.name) < int(attempt.name))
+
+
+def keep_records(attempt: Path) -> None:
+    """Delete all that an attempt left but what tells of it: node 0 of a group keeps results and checkpoints for all."""
+    for folder, _, names in os.walk(attempt, topdown=False):
+        for name in names:
+            if name not in _RECORDS:
+                (Path(folder) / name).unlink(missing_ok=True)
+        with suppress(OSError):  # it is not empty
+            Path(folder).rmdir()

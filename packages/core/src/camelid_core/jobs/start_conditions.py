@@ -1,6 +1,7 @@
-"""What a waiting job waits for, in words: other jobs, a time, its next attempt, room on a machine, or those before it.
+"""What a waiting job waits for, in words: other jobs, a time, its next attempt, room on a machine, those before it, or
+workers for all of its nodes.
 
-Knows dependencies, times and what the machines of live workers have. Knows nothing of workers.
+Knows dependencies, times, groups and what the machines of live workers have. Knows nothing of what workers do.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import datetime
 
 from .admission import Choice, choose, never_fits
 from .claims import READY, all_run_that_may, running_on, users_at_their_limit, waiting
-from .job import ENDED, Job, JobState
+from .job import ACTIVE, ENDED, Job, JobState
 from .job_settings import FILE, JobSettings, job_settings
 from .presence import live_machines
 from .resources import Resources
@@ -36,7 +37,13 @@ def reasons_to_wait(store: JobStore, jobs: Sequence[Job]) -> dict[int, str]:
         with store.database.read() as db:
             queue = _Queue.read(db, store, queued, machines, settings)
         reasons |= {job.id: queue.reason(job) for job in queued}
-    return reasons
+    begun = [job for job in jobs if job.state == JobState.CLAIMED and job.in_group]
+    return reasons | {job.id: _missing_nodes(store, job) for job in begun}
+
+
+def _missing_nodes(store: JobStore, job: Job) -> str:
+    missing = sum(node.state not in ACTIVE for node in store.nodes(job))
+    return f"{missing} more of its {job.nodes} workers" if missing else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,8 @@ class _Queue:
         )
 
     def reason(self, job: Job) -> str:
-        return "; ".join(filter(None, (*map(self._needed, job.depends_on), self._time(job), self._room(job))))
+        nodes = f"{job.nodes} workers at the same time, for launch.nodes={job.nodes}" if job.nodes > 1 else ""
+        return "; ".join(filter(None, (*map(self._needed, job.depends_on), self._time(job), nodes, self._room(job))))
 
     def _needed(self, job_id: int) -> str:
         state = self.states.get(job_id)

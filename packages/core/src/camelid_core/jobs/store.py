@@ -17,14 +17,16 @@ from typing import Any, Literal
 from camelid_core.errors import JobError, StaleAttempt
 from camelid_core.paths import safe_name
 
+from . import groups
 from .admission import Choice
-from .claims import Place, given_anyway, next_job
+from .claims import DUE, ORDER, Claimant, given_anyway, next_job
 from .clock import Clock
 from .database import Database
 from .job import ACTIVE, ENDED, TRANSITIONS, Job, JobState
 from .job_rows import INSERT, MIGRATIONS, SCHEMA, UPDATE, VERSION, from_row, to_values
 from .job_settings import job_settings
 from .quotas import refuse_more, system_user
+from .rendezvous import RollCall
 from .resources import Assignment, Needs, Resources
 from .run_directories import highest_job_number
 
@@ -85,7 +87,7 @@ class JobStore:
         job = Job(
             id=0, task=task, config=json.loads(json.dumps(config)), name=name, priority=priority, key=key,
             depends_on=tuple(depends_on), earliest=earliest, boot=self.clock.boot(), needs=needs,
-            user=system_user() if user is None else user,
+            user=system_user() if user is None else user, nodes=groups.node_count(config),
             not_before=now + hold_seconds if hold_seconds else 0.0, created=self.clock.wall(),
         )  # fmt: skip
         with self.database.write() as db:
@@ -94,9 +96,7 @@ class JobStore:
                 refuse_more(db, settings, job.user)
                 for needed in job.depends_on:
                     _find(db, needed)
-                last = db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'job'").fetchone()[0]
-                number = 1 + max(last or 0, highest_job_number(self.path.parent))
-                row = db.execute(INSERT, to_values(replace(job, id=number))).fetchall()[0]
+                row = db.execute(INSERT, to_values(replace(job, id=self._next_number(db)))).fetchall()[0]
         stored = from_row(row)
         if (stored.task, stored.config) != (job.task, job.config):
             raise JobError(f"The key {key!r} belongs to job {stored.id}, which is something else; use a new key.")
@@ -112,12 +112,34 @@ class JobStore:
             row = db.execute("SELECT * FROM job WHERE key = ?", (key,)).fetchone()
         return None if row is None else from_row(row)
 
-    def list(self, states: Iterable[JobState] | None = None, limit: int = 100) -> list[Job]:
-        """Jobs in these states (or all), the newest first."""
+    def list(self, states: Iterable[JobState] | None = None, limit: int = 100, with_members: bool = False) -> list[Job]:
+        """Jobs in these states (or all), the newest first; the further nodes of groups on request."""
         wanted = json.dumps([str(state) for state in (JobState if states is None else states)])
-        query = "SELECT * FROM job WHERE state IN (SELECT value FROM json_each(?)) ORDER BY id DESC LIMIT ?"
+        query = (
+            "SELECT * FROM job WHERE state IN (SELECT value FROM json_each(?)) AND (? OR +leader = 0) "
+            "ORDER BY id DESC LIMIT ?"
+        )
         with self.database.read() as db:
-            return [from_row(row) for row in db.execute(query, (wanted, limit))]
+            return [from_row(row) for row in db.execute(query, (wanted, with_members, limit))]
+
+    def nodes(self, job: Job) -> tuple[Job, ...]:
+        """The rows of all nodes of a job, by rank: of a group it and its members, else it alone."""
+        with self.database.read() as db:
+            return groups.nodes_of(db, job)
+
+    def roll_call(self, job: Job) -> RollCall:
+        """Say that this node has all that it needs, and see whether the others do.
+
+        Raises:
+            StaleAttempt: the job was given to another attempt, or has ended.
+        """
+        with self.database.read() as db:
+            held = _row_held_by(db, job)
+        if not held.place.get("ready"):
+            with self.database.write() as db:
+                held = _row_held_by(db, job)
+                held = _update(db, held, place={**held.place, "ready": True})
+        return RollCall.of(held, self.nodes(held))
 
     def request(self, job_id: int, request: Literal["finish", "pause", "cancel"]) -> Job:
         """Request that a job finishes early and keeps its result, or saves and pauses or stops.
@@ -128,11 +150,13 @@ class JobStore:
             JobError: it has ended, or has not started and thus cannot finish early.
         """
         with self.database.write() as db:
-            job = _find(db, job_id)
+            job = _find_leader(db, job_id)
             if job.state in ENDED:
                 raise JobError(f"Job {job_id} has already ended ({job.state}); there is nothing to {request}.")
             if job.state in ACTIVE:
-                return _update(db, job, request=max(job.request, request, key=_REQUEST_RANK.index))
+                asked = _update(db, job, request=max(job.request, request, key=_REQUEST_RANK.index))
+                groups.pass_on_request(db, asked)
+                return asked
             if request == "finish":
                 raise JobError(f"Job {job_id} is {job.state} and has no result yet; `camelid jobs cancel {job_id}`.")
             why = "; its worker had died" if job.state == JobState.LOST else " before it started"
@@ -145,7 +169,7 @@ class JobStore:
             JobError: it runs already, or has ended.
         """
         with self.database.write() as db:
-            job = _find(db, job_id)
+            job = _find_leader(db, job_id)
             if job.state not in (JobState.QUEUED, JobState.LOST):
                 raise JobError(f"Job {job_id} is {job.state}; only a job that waits has a priority to change.")
             return _update(db, job, priority=priority)
@@ -153,7 +177,7 @@ class JobStore:
     def retry(self, job_id: int) -> Job:
         """Queue a failed, cancelled, paused or lost job again; it resumes from what its attempts saved."""
         with self.database.write() as db:
-            job = _find(db, job_id)
+            job = _find_leader(db, job_id)
             if job.state not in (JobState.FAILED, JobState.CANCELLED, JobState.PAUSED, JobState.LOST):
                 died = f" If its process died, that shows {job.lease_seconds:g} s later." if job.state in ACTIVE else ""
                 raise JobError(
@@ -175,7 +199,7 @@ class JobStore:
             JobError: it is queued or runs.
         """
         with self.database.write() as db:
-            job = _find(db, job_id)
+            job = _find_leader(db, job_id)
             if job.state not in ENDED:
                 raise JobError(
                     f"Job {job_id} is {job.state}; only jobs that have ended can be deleted. "
@@ -186,20 +210,28 @@ class JobStore:
                     f"Job {waiting.id} needs the result of job {job_id}; `camelid jobs cancel {waiting.id}` first."
                 )
             db.execute("DELETE FROM job WHERE id = ? AND state = ? AND epoch = ?", (job.id, str(job.state), job.epoch))
+            groups.delete_members(db, job)
             clear()
             return job
 
     # -- for workers
 
     def claim(
-        self, worker: str, lease_seconds: float, only: int | None = None, machine: Resources | None = None
+        self,
+        worker: str,
+        lease_seconds: float,
+        only: int | None = None,
+        machine: Resources | None = None,
+        place: Mapping[str, Any] | None = None,
     ) -> Job | None:
         """Take the next queued job for which the machine has room, or the queued job `only`, whatever its time and
-        whatever runs; None if there is none, or it waits for others. Without a `machine` there is always room."""
-        place, now = Place(machine, job_settings(self.path.parent)), {**self._now(), "wall": self.clock.wall()}
+        whatever runs; None if there is none, or it waits for others. Without a `machine` there is always room. Who says
+        at which `place` it is reached may get a node of a group; without, `only` runs as if alone."""
+        claimant = Claimant(worker, machine, job_settings(self.path.parent), place or {})
+        now = {**self._now(), "wall": self.clock.wall()}
 
         def chosen(db: sqlite3.Connection) -> Choice | None:
-            return next_job(db, now, place) if only is None else given_anyway(db, only, place)
+            return next_job(db, now, claimant) if only is None else given_anyway(db, only, claimant)
 
         with self.database.read() as db:  # an idle worker must not lock out the others
             if (choice := chosen(db)) is None or choice.given is None:
@@ -209,11 +241,33 @@ class JobStore:
             if choice is None or choice.given is None:
                 return None
             job = _find(db, choice.id)
-            return _transition(
+            claimed = _transition(
                 db, job, JobState.CLAIMED, epoch=job.epoch + 1, owner=worker, boot=now["boot"], process="",
                 lease=now["now"] + lease_seconds, lease_seconds=lease_seconds, error="", error_kind="",
                 assigned=choice.given if machine is not None else None,
+                place=place if place and job.nodes > 1 else {},
             )  # fmt: skip
+            if claimed.in_group and not claimed.leader:
+                groups.open_members(db, claimed, self._next_number(db), now["wall"])
+            return claimed
+
+    def due(self, limit: int = 200) -> tuple[Job, ...]:
+        """The jobs that could be claimed now, in the order in which they would be."""
+        query = f"SELECT * FROM job WHERE {DUE} ORDER BY {ORDER} LIMIT :limit"  # noqa: S608 - constants
+        values = {**self._now(), "wall": self.clock.wall(), "limit": limit}
+        with self.database.read() as db:
+            return tuple(from_row(row) for row in db.execute(query, values))
+
+    def adopt(self, job: Job) -> None:
+        """Have a job of another table here under its own number, queued for the attempt that it is at there. What was
+        here under that number is replaced."""
+        copy = replace(
+            job, state=JobState.QUEUED, epoch=job.epoch - 1, request="", owner="", process="", lease=0.0,
+            not_before=0.0, earliest=0.0, depends_on=(), key=None, boot=self.clock.boot(),
+        )  # fmt: skip
+        with self.database.write() as db:
+            db.execute("DELETE FROM job WHERE id = ?", (job.id,))
+            db.execute(INSERT, to_values(copy)).fetchall()
 
     def start(self, job: Job, process: str = "") -> Job:
         """The claimed job runs now, in `process`."""
@@ -247,10 +301,15 @@ class JobStore:
     ) -> Job:
         """The attempt is over: failed, cancelled, paused, or succeeded without anything to publish."""
         with self.database.write() as db:
-            return _transition(
+            ended = _transition(
                 db, _row_held_by(db, job), state, error=error, error_kind=error_kind,
                 summary=dict(summary or {}), ended=self.clock.wall(),
             )  # fmt: skip
+            if groups.decides_for_all(ended, state):  # the first to say so in the table was the first
+                leader = _find(db, ended.leader)
+                why = f"Node {ended.rank}: {error}"
+                _transition(db, leader, state, error=why, error_kind=error_kind, ended=self.clock.wall())
+            return ended
 
     def publish(self, job: Job, place: Callable[[], Path], summary: Mapping[str, Any]) -> Job:
         """The attempt succeeded: `place()` moves its result to its final place and returns that.
@@ -260,15 +319,22 @@ class JobStore:
         """
         with self.database.write() as db:
             held = _row_held_by(db, job)
+            if held.leader:
+                raise JobError(f"Node {held.rank} of job {held.leader} publishes nothing: node 0 does.")
             _check_transition(held, JobState.SUCCEEDED)  # before anything moves on disk
             return _transition(
                 db, held, JobState.SUCCEEDED, published=str(place()), summary=dict(summary), ended=self.clock.wall()
             )
 
-    def release(self, job: Job) -> Job:
-        """Give the job back because the worker stops: queued at once, and not counted as a retry."""
+    def release(self, job: Job, wait_seconds: float = 0.0, why: str = "") -> Job:
+        """Give the job back because the worker stops or misses others: queued at once, to be claimed after a wait, and
+        not counted as a retry. Of a group all nodes are given back."""
         with self.database.write() as db:
-            return self._requeue(db, _transition(db, _row_held_by(db, job), JobState.LOST, not_before=0.0))
+            held = _row_held_by(db, job)
+            held = _find(db, held.leader) if held.leader else held
+            not_before = self.clock.now() + wait_seconds if wait_seconds else 0.0
+            lost = _transition(db, held, JobState.LOST, not_before=not_before, boot=self.clock.boot(), error=why)
+            return self._requeue(db, lost)
 
     def mark_lost(self, job: Job) -> Job:
         """The attempt vanished while its worker is alive."""
@@ -299,10 +365,11 @@ class JobStore:
             if db.execute(query, values).fetchone() is None:
                 return ()
         with self.database.write() as db:
-            jobs = [from_row(row) for row in db.execute(query, values).fetchall()]
-            return tuple(
-                self._requeue(db, job) if job.state == JobState.LOST else self._mark_lost(db, job) for job in jobs
-            )
+            swept = []
+            while (row := db.execute(query, values).fetchone()) is not None:  # one may take others of its group with it
+                job = from_row(row)
+                swept.append(self._requeue(db, job) if job.state == JobState.LOST else self._mark_lost(db, job))
+            return tuple(swept)
 
     def has_expired_lease(self) -> bool:
         """Whether `sweep_lost` would take a job. A worker that just woke from suspend may still renew its lease."""
@@ -312,21 +379,28 @@ class JobStore:
     def _now(self) -> dict[str, Any]:
         return {"boot": self.clock.boot(), "now": self.clock.now()}
 
+    def _next_number(self, db: sqlite3.Connection) -> int:
+        last = db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'job'").fetchone()[0]
+        return 1 + int(max(last or 0, highest_job_number(self.path.parent)))
+
     def _mark_lost(self, db: sqlite3.Connection, job: Job) -> Job:
+        who = f"The worker of its node {job.rank}" if job.in_group else "Its worker"
+        if job.leader:  # no group goes on without one of its nodes
+            job = _find(db, job.leader)
         lost = _transition(db, job, JobState.LOST, boot=self.clock.boot())
         if lost.request in ("cancel", "pause"):
             return self._requeue(db, lost)
         if lost.retries >= len(self._backoff):
             error = (
-                f"Its worker died {lost.retries + 1} times; see `camelid jobs logs {job.id}`, "
+                f"{who} died {lost.retries + 1} times; see `camelid jobs logs {job.id}`, "
                 f"then `camelid jobs retry {job.id}`."
             )
             return _transition(db, lost, JobState.FAILED, error=error, error_kind="lost", ended=self.clock.wall())
         wait = self._backoff[lost.retries]
         return _update(
             db, lost, retries=lost.retries + 1, not_before=self.clock.now() + wait,
-            error_kind="lost", error=f"Its worker died; another takes it up again in {wait:g} s, "
-            f"`camelid jobs retry {job.id} --here` at once.",
+            error_kind="lost", error=f"{who} died; another takes it up again in {wait:g} s, "
+            f"`camelid jobs retry {job.id}{'' if job.nodes > 1 else ' --here'}` at once.",
         )  # fmt: skip
 
     def _requeue(self, db: sqlite3.Connection, job: Job) -> Job:
@@ -346,6 +420,14 @@ def _find(db: sqlite3.Connection, job_id: int) -> Job:
     if row is None:
         raise JobError(f"There is no job {job_id}; `camelid jobs list --all` shows all.")
     return from_row(row)
+
+
+def _find_leader(db: sqlite3.Connection, job_id: int) -> Job:
+    """The job of that number, which is no member of a group: what is done to one node is done to all."""
+    job = _find(db, job_id)
+    if job.leader:
+        raise JobError(f"Job {job_id} is node {job.rank} of job {job.leader}; give that number.")
+    return job
 
 
 def _waiting_for(db: sqlite3.Connection, job_id: int) -> Iterator[Job]:
@@ -374,6 +456,8 @@ def _transition(db: sqlite3.Connection, job: Job, state: JobState, **changes: An
     _check_transition(job, state)
     if state not in ACTIVE:
         changes = {"owner": "", "lease": 0.0, **changes}
+        if job.nodes > 1 and not job.leader:
+            groups.end_members(db, job, state == JobState.SUCCEEDED)
     return _update(db, job, state=state, **changes)
 
 

@@ -27,6 +27,7 @@ from .attempt_result import AttemptResult, Outcome
 from .claims import crowding
 from .database import ChangeMark, TableUnavailable
 from .executors import Executor, LocalExecutor
+from .groups import PEER_LOST
 from .job import Job, JobState
 from .job_threads import JobThreads
 from .killed_processes import true_cause
@@ -34,12 +35,13 @@ from .lease import JobLease
 from .measured_memory import note_memory
 from .oom_kills import count_oom_kills
 from .presence import WorkerPresence
-from .publication import Verify, publish
+from .publication import Verify, publish, unpublished_success
+from .rendezvous import MEET_SECONDS, Place, Rendezvous, await_cause, meet, refuse_alone
 from .resources import Resources
 from .resume_point import resume_hint
 from .retention import IdleRetention
 from .retry_policy import may_be_tried_again
-from .run_directories import OUTPUT, attempt_directory, attempts, earlier_attempts
+from .run_directories import OUTPUT, attempt_directory, earlier_attempts, keep_records
 from .start_conditions import waits_for
 from .stop_signals import StopSignal
 from .store import JobStore
@@ -69,6 +71,7 @@ class Worker:
         save_seconds: float = SAVE_SECONDS,
         jobs: int | None = 1,
         machine: Resources | None = None,
+        meet_seconds: float = MEET_SECONDS,
     ) -> None:
         self.store = store
         self.home = store.path.parent
@@ -81,6 +84,7 @@ class Worker:
         self._jobs = jobs
         self._machine = machine
         self._retention = IdleRetention(store)
+        self._meet_seconds = meet_seconds
 
     def run_forever(self, stop: StopSignal) -> None:
         """Work until `stop`; running jobs then save and are queued again for the next worker."""
@@ -110,10 +114,14 @@ class Worker:
 
     def _begin_next(self, threads: JobThreads, stop: StopSignal) -> bool:
         self.store.sweep_lost()
-        job = self.store.claim(self.name, self._lease_seconds, machine=self._machine)
+        job = self._claim()
         if job is not None:
             threads.start(partial(self._run_under_lease, job, stop))
         return job is not None
+
+    def _claim(self) -> Job | None:
+        place = Place.own().as_values()
+        return self.store.claim(self.name, self._lease_seconds, machine=self._machine, place=place)
 
     def _prune(self) -> None:
         with suppress(TableUnavailable, ConfigError):  # the next look at the table tells
@@ -124,12 +132,13 @@ class Worker:
     def run_once(self, stop: StopSignal | None = None) -> Job | None:
         """Run the next job, if there is one, and return it as it is afterwards."""
         self.store.sweep_lost()
-        job = self.store.claim(self.name, self._lease_seconds, machine=self._machine)
+        job = self._claim()
         return None if job is None else self._run_under_lease(job, StopSignal() if stop is None else stop)
 
     def run_job(self, job_id: int, on_event: OnEvent | None = None, stop: StopSignal | None = None) -> Job:
         """Run one queued job in the foreground; `stop` cancels it, so that no other worker resumes it."""
         self.store.sweep_lost()
+        refuse_alone(self.store.get(job_id).config)
         job = self.store.claim(self.name, self._lease_seconds, only=job_id, machine=self._machine)
         if job is None:
             job = self.store.get(job_id)
@@ -141,6 +150,10 @@ class Worker:
             if why:
                 on_event({"kind": "log", "text": f"It begins at once, although there is no room for it: {why}."})
         return self._run_under_lease(job, StopSignal() if stop is None else stop, on_event, cancel_on_stop=True)
+
+    def run_claimed(self, job: Job, stop: StopSignal) -> Job:
+        """Run a job that was claimed under this worker's name; after `stop` it is queued again."""
+        return self._run_under_lease(job, stop)
 
     def _run_under_lease(
         self, job: Job, stop: StopSignal, on_event: OnEvent | None = None, cancel_on_stop: bool = False
@@ -163,12 +176,15 @@ class Worker:
         job = lease.job
         directory = attempt_directory(self.home, job.id, job.epoch)
         executor = self._executor_for(job)
-        for earlier in earlier_attempts(directory):
-            executor.kill_leftovers(earlier)
-            _delete_incomplete_output(earlier)
-        success = self._earlier_success(job)
+        clear_earlier_attempts(directory, executor, only_records=bool(job.leader))
+        success = None if job.leader else unpublished_success(self.home, job.id)
         if success is not None:
             return publish(self.store, self.store.start(job), *success, self._verify)
+        if job.in_group:
+            rendezvous = meet(self.store, lease, stop, self._meet_seconds)
+            if rendezvous is None:
+                return self._record_end(job, AttemptResult(Outcome.SAVED), stop)
+            executor = on_node(executor, rendezvous)
         make_private_directory(directory.parent, self.home)
         directory.mkdir(PRIVATE_DIRECTORY_MODE)
         kills = count_oom_kills()
@@ -179,6 +195,8 @@ class Worker:
             code = supervise(handle, lease, stop, relay, self._save_seconds)
         finally:
             handle.kill()
+            if job.leader:
+                keep_records(directory)
         if stop and cancel_on_stop:
             with suppress(JobError):  # it ran in the foreground: no other worker shall resume it unasked
                 self.store.request(job.id, "cancel")
@@ -186,17 +204,15 @@ class Worker:
             raise StaleAttempt(f"Job {job.id} was taken over.")
         oom_killed = count_oom_kills() > kills
         result = AttemptResult.read(directory) or AttemptResult.from_exit_code(code, directory, oom_killed)
-        if result.how == Outcome.SUCCEEDED:
-            return publish(self.store, job, directory, result, self._verify)
-        return self._record_end(job, true_cause(result, oom_killed), stop, again=not cancel_on_stop)
-
-    def _earlier_success(self, job: Job) -> tuple[Path, AttemptResult] | None:
-        """An earlier attempt that had succeeded but was not published: its worker died, or the place was occupied."""
-        for directory in attempts(self.home, job.id):
-            result = AttemptResult.read(directory)
-            if result is not None and result.how == Outcome.SUCCEEDED:
-                return directory, result
-        return None
+        if job.in_group and result.kind == PEER_LOST:
+            await_cause(lease)
+        if result.how != Outcome.SUCCEEDED:
+            return self._record_end(
+                job, true_cause(result, oom_killed), stop, again=not (cancel_on_stop or job.in_group)
+            )
+        if job.leader:
+            return self.store.finish(job, JobState.SUCCEEDED, summary=result.summary)
+        return publish(self.store, job, directory, result, self._verify)
 
     def _record_end(self, job: Job, result: AttemptResult, stop: StopSignal, again: bool = False) -> Job:
         """Record the end of an attempt that did not succeed; with `again` the job may be tried again by itself."""
@@ -208,6 +224,10 @@ class Worker:
             return self.store.mark_lost(job)
         if stop and result.how in (Outcome.SAVED, Outcome.KILLED):
             return self.store.release(job)
+        if result.how == Outcome.SAVED and job.in_group:  # with all other nodes, one of which was asked to stop
+            if job.leader:
+                return self.store.finish(job, JobState.CANCELLED, error="It left with the other nodes.")
+            return self.store.release(job)
         if result.how == Outcome.SAVED:
             message = f"It was asked from outside to stop, and left. {resume_hint(self.home, job.id)}"
             return self.store.finish(job, JobState.PAUSED, error=message, error_kind="interrupted")
@@ -218,7 +238,7 @@ class Worker:
 
     def _record_stopped(self, job: Job, result: AttemptResult, state: JobState) -> Job:
         late = "" if result.how == Outcome.SAVED else "; it did not leave in time and was ended"
-        message = f"{state.capitalize()}{late}. {resume_hint(self.home, job.id)}"
+        message = f"{state.capitalize()}{late}. {resume_hint(self.home, job.leader or job.id)}"
         return self.store.finish(job, state, error=message, error_kind=str(state))
 
 
@@ -238,6 +258,22 @@ def _wait(until: Callable[[], object]) -> None:
     end = time.monotonic() + _IDLE_SECONDS
     while time.monotonic() < end and not until():
         time.sleep(_LOOK_SECONDS)
+
+
+def on_node(executor: Executor, rendezvous: Rendezvous) -> Executor:
+    """The executor of an attempt that meets the other nodes of its group there."""
+    assert isinstance(executor, LocalExecutor), "a job of another executor is no group"
+    return executor.with_variables(rendezvous.variables())
+
+
+def clear_earlier_attempts(directory: Path, executor: Executor, only_records: bool = False) -> None:
+    """Kill what attempts before this one left running, and delete what they left half-written, or all but their
+    records."""
+    for earlier in earlier_attempts(directory):
+        executor.kill_leftovers(earlier)
+        _delete_incomplete_output(earlier)
+        if only_records:
+            keep_records(earlier)
 
 
 def _delete_incomplete_output(attempt: Path) -> None:

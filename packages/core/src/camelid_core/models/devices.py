@@ -32,7 +32,7 @@ class Device:
 
 def describe_device() -> Device:
     """The device work will run on, for example `CPU, 2 cores · 21 GB free`."""
-    gpus = _nvidia_gpus()
+    gpus = nvidia_gpus()
     if gpus:
         name, free = gpus[0][0], sum(gpu[2] for gpu in gpus)
         return Device("cuda", f"{len(gpus)} × {name}, {free >> 30} GB free", sum(gpu[1] for gpu in gpus), free)
@@ -110,7 +110,7 @@ def nvidia_smi(*fields: str) -> list[list[str]]:
     return [row for row in rows if len(row) == len(fields)]
 
 
-def _nvidia_gpus() -> list[tuple[str, int, int]]:
+def nvidia_gpus() -> list[tuple[str, int, int]]:
     """Name, memory and free memory of each NVIDIA GPU."""
     return [
         (name.removeprefix("NVIDIA "), int(total) << 20, int(free) << 20)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from camelid_core.errors import JobError
 from camelid_core.jobs.foreground import run_queued_job
 from camelid_core.jobs.job import ENDED, Job, JobState
+from camelid_core.jobs.rendezvous import refuse_alone
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.supervision import OnEvent
 
@@ -24,8 +25,14 @@ OnStep = Callable[[Step, Job], None]
 
 def run_here(steps: Sequence[Step], jobs: StepJobs, on_step: OnStep, on_event: OnEvent) -> Iterator[tuple[Step, Job]]:
     """Each step that was run or was done before, with its job as it ended; `on_step` is called before each. Ends after
-    one that a person stopped."""
+    one that a person stopped.
+
+    Raises:
+        UsageError: a step needs several machines at a time.
+    """
     jobs.check(steps)
+    for step in steps:
+        refuse_alone(step.settings)
     missing: set[str] = set()
     for step in steps:
         if missing.intersection(needed_by(step)):

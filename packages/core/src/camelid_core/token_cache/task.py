@@ -16,6 +16,7 @@ from camelid_core.config import Config
 from camelid_core.jobs.resources import Needs
 from camelid_core.jobs.store import JobStore
 from camelid_core.paths import absolute_if_path
+from camelid_core.references import DataName, ModelName
 from camelid_core.tasks import Interrupted, TaskContext
 
 _PROGRESS_SECONDS = 0.5
@@ -24,9 +25,9 @@ _PROGRESS_SECONDS = 0.5
 class MeasureConfig(Config):
     """Which dataset to count, and under which model, template and cut-off."""
 
-    data: str
+    data: DataName
     """Dataset name or file."""
-    model: str = "smollm2-135m"
+    model: ModelName = "smollm2-135m"
     """Model whose tokenizer is used: a registered name, a Hub id or a directory."""
     template: str = ""
     """Prompt template; empty takes the model's own."""

@@ -81,9 +81,9 @@ def _check_nodes(nodes: int, environment: Mapping[str, str]) -> None:
     missing = [name for name in _NODE_VARIABLES if not environment.get(name)]
     if missing:
         raise ConfigError(
-            f"launch.nodes is {nodes}, but {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set. On "
-            "every machine set MASTER_ADDR to the address of the first one and NODE_RANK to 0, 1, … , then run the "
-            "same command on each."
+            f"launch.nodes is {nodes}, but {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set. "
+            "Queue the run with --detach and start `camelid worker` on each machine; or set MASTER_ADDR to the address "
+            "of the first one and NODE_RANK to 0, 1, … , then run the same command on each."
         )
     rank = environment["NODE_RANK"]
     if not rank.isdecimal() or int(rank) >= nodes:

@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core import errors
-from camelid_core.errors import CamelidError, TrainingError
+from camelid_core.errors import CamelidError, PeerLost, TrainingError
 from camelid_core.jobs.attempt_result import AttemptResult, Outcome, last_lines
+from camelid_core.jobs.groups import PEER_LOST
 from camelid_core.jobs.run_directories import RESULT
 
 from .rank_logs import rank_log
 
-PEER_LOST = "peer_lost"
-"""The kind of error of a process that only noticed that another one was gone."""
-
 _SIGTERM = -15
 _PEER_WORDS = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe", "tcpstore")
+_PORT_TAKEN = "EADDRINUSE"
 _LINES = 3
 
 
@@ -35,13 +34,22 @@ def first_error(error: BaseException, ranks: Path, processes: int) -> BaseExcept
     """What to raise for a launch that ended in `error`."""
     failures: dict[int, Any] = getattr(error, "failures", None) or {}
     if not failures:
-        return error if isinstance(error, CamelidError) else TrainingError(f"the processes did not start: {error}.")
+        return _start_error(error)
     by_number = {failure.local_rank: failure.exitcode for failure in failures.values()}
     number = min(by_number, key=lambda each: _blame_order(ranks / str(each), by_number[each]))
     result = AttemptResult.read(ranks / str(number))
     if result is not None and result.kind != PEER_LOST:
         return _as_exception(result, number, processes)
+    if result is not None:
+        return PeerLost(f"the connection to another process broke, and nothing says why. {result.message}")
     return TrainingError(_death_message(ranks, number, by_number[number], processes))
+
+
+def _start_error(error: BaseException) -> BaseException:
+    if isinstance(error, CamelidError):
+        return error
+    missing = is_lost_peer(error) and _PORT_TAKEN not in str(error)
+    return (PeerLost if missing else TrainingError)(f"the processes did not start: {error}.")
 
 
 def _blame_order(directory: Path, code: int) -> tuple[int, float]:
@@ -51,7 +59,7 @@ def _blame_order(directory: Path, code: int) -> tuple[int, float]:
         return 0, (directory / RESULT).stat().st_mtime
     if result is None and code != _SIGTERM:
         return 1, 0.0
-    return 2, 0.0
+    return (2 if result is not None else 3), 0.0
 
 
 def _as_exception(result: AttemptResult, number: int, processes: int) -> BaseException:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from camelid_core.events import read_events
 from camelid_core.jobs.attempt_result import AttemptResult, Outcome
+from camelid_core.jobs.rendezvous import GROUP_VARIABLE
 from camelid_core.models.devices import cpu_cores
 from camelid_core.subprocesses import module_command
 from camelid_core.tasks import Interrupted, StopRequest, TaskContext
@@ -99,7 +100,7 @@ def _run_agent(recipe: Recipe, directory: Path) -> None:
         max_nodes=section.nodes,
         nproc_per_node=section.processes,
         logs_specs=RankLogs(),
-        run_id="camelid",
+        run_id=os.environ.get(GROUP_VARIABLE, "camelid"),
         max_restarts=0,
         **_rendezvous(section.nodes),
     )

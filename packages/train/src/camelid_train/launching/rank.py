@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from camelid_core.jobs.attempt_result import AttemptResult, Outcome
+from camelid_core.jobs.groups import PEER_LOST
 from camelid_core.jobs.watchdog import cap_log
 from camelid_core.tasks import Interrupted
 
@@ -23,7 +24,7 @@ from camelid_train.distributed import group
 from camelid_train.distributed.context import LaunchedContext, SharedContext
 from camelid_train.distributed.world import world_from_environment
 
-from .failures import PEER_LOST, is_lost_peer
+from .failures import is_lost_peer
 from .rank_logs import rank_log, redirect_output
 
 _LOG_BYTES = 50_000_000

@@ -27,7 +27,7 @@ def progress(run: RunDetails, say: Translator) -> str:
         shown = bar(run.view, say, _live_facts(run, say))
     else:
         shown = note((run.view.waits or say(f"train.waiting.{job.state}")) if run.view.running else "")
-    if report.of("launch").get("processes", 1) > 1:
+    if max(report.of("launch").get(name, 1) for name in ("processes", "nodes")) > 1:
         shown += note(say("story.launch", **_numbers(report.of("launch"), "processes", "nodes", "global_batch")))
     if job.error:
         shown += error(job.error) if not run.view.running else note(job.error)
