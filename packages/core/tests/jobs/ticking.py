@@ -123,27 +123,27 @@ def start_sleepers(directory: Path) -> None:
     write_durably(directory / "sleepers.json", json.dumps([helper.pid, int(stray.stdout)]).encode())
 
 
+ERRORS = {
+    "crash": ZeroDivisionError("the bug"),
+    "exit": SystemExit(3),
+    "bad data": DataError("Row 3 is bad; mend it."),
+    "peer lost": PeerLost("the connection broke."),
+    "memory": MemoryError(),
+    "accelerator": RuntimeError("CUDA error: an illegal memory access was encountered"),
+}
+
+
 def go_wrong(how: str) -> None:
-    if how.startswith("signal ") and not how.endswith("once"):
-        os.kill(os.getpid(), int(how.split()[1]))
-    if how == "accelerator":
-        raise RuntimeError("CUDA error: an illegal memory access was encountered")
-    if how == "crash":
-        raise ZeroDivisionError("the bug")
-    if how == "exit":
-        raise SystemExit(3)
+    if how in ERRORS:
+        raise ERRORS[how]
     if how == "hard exit":
         os._exit(9)
-    if how == "bad data":
-        raise DataError("Row 3 is bad; mend it.")
-    if how == "peer lost":
-        raise PeerLost("the connection broke.")
-    if how == "memory":
-        raise MemoryError
     if how == "disk":
         raise RuntimeError("could not save") from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if how.startswith("signal ") and not how.endswith("once"):
+        os.kill(os.getpid(), int(how.split()[1]))
 
 
 TICK = Task("tick", "Count.", "ticking:Ticks", "ticking:run", portable=True)
