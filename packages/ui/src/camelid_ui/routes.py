@@ -17,7 +17,7 @@ PUBLIC_PREFIXES = ("/assets/", "/static/")
 
 _API = "/gradio_api"
 _READ_PATHS = ("/", "/config", "/theme.css", "/manifest.json", "/robots.txt", *PUBLIC_PATHS, f"{_API}/startup-events")
-_READ_PREFIXES = ("/svelte/", "/download/", f"{_API}/queue/data", f"{_API}/heartbeat/", *PUBLIC_PREFIXES)
+_READ_PREFIXES = ("/svelte/", "/download/", "/jobs/", f"{_API}/queue/data", f"{_API}/heartbeat/", *PUBLIC_PREFIXES)
 _PLUGIN_READ_PREFIXES = (f"{_API}/custom_component/", f"{_API}/stream/")
 _UPLOAD_READ_PREFIXES = (f"{_API}/file=", f"{_API}/upload_progress")
 _EVENT_PATHS = (f"{_API}/queue/join", f"{_API}/run/predict")

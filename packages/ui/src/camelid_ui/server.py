@@ -22,6 +22,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 from .access_profile import Profile
 from .app import browser_translations, build_app
 from .guarded_blocks import mark_launched
+from .job_routes import job_routes
 from .security import connection_limits, refusal_response
 from .services import Services
 from .session_state import limit_session_state
@@ -66,6 +67,7 @@ def build_server(services: Services) -> FastAPI:
             name = f'attachment; filename="{packed.name}"'
             return Response(packed.read_bytes(), media_type="application/zip", headers={"content-disposition": name})
 
+    app.include_router(job_routes(services))
     pages = build_app(services)
     gr.mount_gradio_app(app, pages, path="/", **_mount_options(services))
     mark_launched(pages)
