@@ -41,6 +41,7 @@ class MachineService:
 
     def __init__(self, store: JobStore) -> None:
         self._store = store
+        psutil.cpu_percent()  # each call measures since the one before
 
     def all(self) -> list[MachineView]:
         return list(self._all())
@@ -59,7 +60,7 @@ class MachineService:
             state="here",
             cards=device.description if device.kind != "cpu" else "",
             cores=cores,
-            load=psutil.getloadavg()[0] / (psutil.cpu_count() or cores),
+            load=psutil.cpu_percent() / 100,
             memory=psutil.virtual_memory().total,
             memory_free=available_memory(),
             workers=len(live_workers(self._store)),

@@ -124,5 +124,6 @@ def heading(view: JobView, say: Translator) -> str:
     job = view.job
     head = f'<div class="camelid-runhead"><h2>{esc(job.id)} · {esc(job.label)}</h2>{badge(view, say)}</div>'
     waiting = note(view.waits or say(f"train.waiting.{job.state}")) if view.running and not view.total else ""
-    failed = (note if view.running else error)(job.error) if job.error else ""
+    as_asked = view.running or job.error_kind in ("cancelled", "paused")
+    failed = (note if as_asked else error)(job.error) if job.error else ""
     return head + (bar(view, say) if view.total else waiting) + failed

@@ -16,6 +16,7 @@ from camelid_ui.i18n import Translator
 from camelid_ui.services.jobs import JobView
 
 from . import code, esc, facts, state
+from .jobs import job_link
 from .numbers import size
 
 _ACTIONS = {"cancel": "cancel", "pause": "pause", "finish": "finish", "retry": "retry"}
@@ -64,18 +65,15 @@ def live_log(job_id: str, say: Translator) -> str:
     values = "".join(f' data-{name}="{esc(text)}"' for name, text in words.items())
     return (
         f'<h3 class="camelid-subhead">{esc(say("jobs.log"))}</h3>'
-        f'<pre class="camelid-log camelid-live-log" tabindex="0" role="log" aria-label="{esc(say("jobs.log"))}" data-job="{job_id}"{values}></pre>'
+        '<pre class="camelid-log camelid-live-log" tabindex="0" role="log" '
+        f'aria-label="{esc(say("jobs.log"))}" data-job="{job_id}"{values}></pre>'
     )
 
 
 def _related(title: str, jobs: Sequence[Job], say: Translator) -> str:
     if not jobs:
         return ""
-    items = "".join(
-        f'<li><a href="/?tab=jobs&amp;job={job.id}" data-key="{job.id}">{esc(job.id)} · {esc(job.label)}</a> '
-        f"{state(str(job.state), say(f'state.{job.state}'))}</li>"
-        for job in jobs
-    )
+    items = "".join(f"<li>{job_link(job)} {state(str(job.state), say(f'state.{job.state}'))}</li>" for job in jobs)
     return f'<div class="camelid-related"><b>{esc(title)}</b><ul>{items}</ul></div>'
 
 

@@ -32,14 +32,19 @@ def _group(group: JobGroup, say: Translator, chosen: str, first: bool) -> str:
 
 def _pipeline(group: JobGroup, say: Translator, chosen: str) -> str:
     columns = groupby(group.steps, key=lambda step: step.depth)
-    items = "".join(f"<li>{''.join(_step(step, say, chosen) for step in steps)}</li>" for _, steps in columns)
+    items, before = "", frozenset[str]()
+    for _, grouped in columns:
+        steps = tuple(grouped)
+        items += f"<li>{''.join(_step(step, say, chosen, before) for step in steps)}</li>"
+        before = frozenset(step.name for step in steps)
     return f'<ol class="camelid-steps">{items}</ol>'
 
 
-def _step(step: GroupStep, say: Translator, chosen: str) -> str:
+def _step(step: GroupStep, say: Translator, chosen: str, before: frozenset[str]) -> str:
+    """`before` are the steps of the column to its left: where it needs just these, the arrow says so."""
     number = step.view.job.id
     current = ' aria-current="true"' if str(number) == chosen else ""
-    after = f"<small>{esc(say('jobs.after', names=', '.join(step.needs)))}</small>" if step.needs else ""
+    after = f"<small>{esc(say('jobs.after', names=', '.join(step.needs)))}</small>" if set(step.needs) != before else ""
     progress = meter(step.view, say) if step.view.running and step.view.total else ""
     return (
         f'<a class="step {esc(step.view.job.state)}" href="/?tab=jobs&amp;job={number}" data-key="{number}"{current}>'

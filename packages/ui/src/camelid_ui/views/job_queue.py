@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from camelid_core.jobs import JobState
+from camelid_core.machines.machine import machine_of
+
 from camelid_ui.i18n import Translator
 from camelid_ui.services.jobs import JobListing, JobView
 
 from . import Cell, ListingRow, cell, esc, listing
-from .jobs import badge, meter, task
+from .jobs import badge, job_link, meter, task
 from .numbers import duration
 
 _SHOWN_ENDS = 8
@@ -44,9 +47,8 @@ def while_away(views: Sequence[JobView], say: Translator, since: str) -> str:
         counts[str(view.job.state)] = counts.get(str(view.job.state), 0) + 1
     words = ", ".join(f"{number} {say(f'state.{state}').lower()}" for state, number in counts.items())
     items = "".join(
-        f'<li><a href="/?tab=jobs&amp;job={view.job.id}" data-key="{view.job.id}">{esc(view.job.id)} · '
-        f"{esc(view.job.label)}</a> {badge(view, say)}"
-        f"{f'<small>{esc(_first_line(view.job.error))}</small>' if view.job.error else ''}</li>"
+        f'<li class="{view.job.state}">{job_link(view.job)} {badge(view, say)}'
+        f"{f'<small>{esc(_first_line(view.job.error))}</small>' if view.job.state == JobState.FAILED else ''}</li>"
         for view in views[:_SHOWN_ENDS]
     )
     more = f"<li>{esc(say('jobs.more', count=len(views) - _SHOWN_ENDS))}</li>" if len(views) > _SHOWN_ENDS else ""
@@ -81,7 +83,7 @@ def _running(view: JobView, say: Translator, chosen: str) -> ListingRow:
         view, say, chosen,
         Cell(meter(view, say), "number"),
         cell(duration(view.eta), "number"),
-        cell(view.job.owner.partition(":")[0], "quiet"),
+        cell(machine_of(view.job.owner) or view.job.owner.partition(":")[0], "quiet"),
     )  # fmt: skip
 
 

@@ -68,6 +68,11 @@ def table(views: Sequence[JobView], say: Translator, chosen: str = "") -> str:
     return listing(heads, lines, say("jobs.caption"))
 
 
+def job_link(job: Job) -> str:
+    """The job's number and name; selecting it opens the job."""
+    return f'<a href="/?tab=jobs&amp;job={job.id}" data-key="{job.id}">{esc(job.id)} · {esc(job.label)}</a>'
+
+
 def task(job: Job, say: Translator) -> str:
     """What the job does, in words."""
     return say.optional(f"task.{job.task}", job.task)
@@ -78,10 +83,12 @@ def meter(view: JobView, say: Translator) -> str:
     if not view.total:
         return ""
     percent = f"{view.share * 100:.0f}"
+    values = (
+        f'aria-valuenow="{percent}" aria-valuemin="0" aria-valuemax="100" aria-label="{esc(say("progress.label"))}"'
+    )
     return (
-        f'<span class="camelid-mini" role="progressbar" aria-valuenow="{percent}" aria-valuemin="0" '
-        f'aria-valuemax="100" aria-label="{esc(say("progress.label"))}"><span style="width:{percent}%"></span></span> '
-        f"{count(view.done)} / {count(view.total)}"
+        f'<span class="camelid-meter"><span class="camelid-mini" role="progressbar" {values}>'
+        f'<span style="width:{percent}%"></span></span>{count(view.done)} / {count(view.total)}</span>'
     )
 
 

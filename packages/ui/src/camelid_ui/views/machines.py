@@ -9,6 +9,7 @@ from camelid_ui.i18n import Translator
 from camelid_ui.services.machines import MachineView
 
 from . import Cell, ListingRow, cell, esc, listing
+from .jobs import job_link
 from .numbers import duration, size
 
 
@@ -68,8 +69,4 @@ def _memory(machine: MachineView, say: Translator) -> str:
 
 
 def _jobs(machine: MachineView, say: Translator) -> str:
-    links = (
-        f'<a href="/?tab=jobs&amp;job={job.id}" data-key="{job.id}">{esc(job.id)} · {esc(job.label)}</a>'
-        for job in machine.jobs
-    )
-    return "<br>".join(links) or f'<span class="quiet">{esc(say("machines.nothing"))}</span>'
+    return "<br>".join(map(job_link, machine.jobs)) or f'<span class="quiet">{esc(say("machines.nothing"))}</span>'
