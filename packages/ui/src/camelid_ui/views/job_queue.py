@@ -82,7 +82,7 @@ def _running(view: JobView, say: Translator, chosen: str) -> ListingRow:
     return _row(
         view, say, chosen,
         Cell(meter(view, say), "number"),
-        cell(duration(view.eta), "number"),
+        cell(duration(view.eta), "number told"),
         cell(machine_of(view.job.owner) or view.job.owner.partition(":")[0], "quiet"),
     )  # fmt: skip
 
@@ -91,7 +91,7 @@ def _waiting_still(view: JobView, say: Translator, chosen: str, order: str = "")
     return _row(
         view, say, chosen,
         cell(view.waits or say("jobs.for_worker"), "quiet"),
-        cell(duration(view.age), "number quiet"),
+        cell(duration(view.age), "number quiet told"),
         Cell(order, "order"),
     )  # fmt: skip
 
@@ -112,7 +112,7 @@ def _ended(view: JobView, say: Translator, chosen: str) -> ListingRow:
     return _row(
         view, say, chosen,
         Cell(f'<span class="clip">{esc(outcome)}</span>', "quiet"),
-        cell(duration(view.seconds) if view.job.started else "", "number"),
+        cell(duration(view.seconds) if view.job.started else "", "number told"),
         cell(say("jobs.ago", age=duration(when)), "number quiet"),
     )  # fmt: skip
 
