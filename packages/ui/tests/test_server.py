@@ -131,3 +131,11 @@ def test_ends_are_told_once(client, services):
     assert then["jobs"] == [{"id": 1, "title": "mine: 已停止", "body": "Cancelled before it started."}]
     assert client.get(f"/jobs/ended?since={then['now']}", headers=headers).json()["jobs"] == []
     assert client.get("/jobs/ended?since=nan", headers=headers).json()["jobs"] == []
+
+
+def test_a_monitor_gets_numbers_with_the_token_alone(client, services):
+    services.jobs.submit("merge", {})
+    assert client.get("/metrics").status_code == 401
+    found = client.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
+    assert found.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert 'camelid_jobs{state="queued"} 1\n' in found.text

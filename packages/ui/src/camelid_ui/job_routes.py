@@ -1,4 +1,4 @@
-"""Routes beside the pages that are about jobs: a log as it grows, and what has ended.
+"""Routes beside the pages that are about jobs: a log as it grows, what has ended, and numbers for a monitor.
 
 Knows paths and JSON. Everything else is `services.jobs`.
 """
@@ -11,6 +11,8 @@ from dataclasses import asdict
 from typing import Annotated
 
 from camelid_core.errors import CamelidError
+from camelid_core.job_metrics import job_metrics
+from camelid_core.prometheus_text import CONTENT_TYPE
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
@@ -48,6 +50,15 @@ def job_routes(services: Services) -> APIRouter:
             {"now": f"{now:.3f}", "jobs": [_notification(view, say) for view in found]},
             headers={"cache-control": "no-store"},
         )
+
+    @router.get("/metrics")
+    def metrics() -> Response:
+        """Numbers for a monitor, in Prometheus' text format."""
+        try:
+            text = job_metrics(services.jobs.store)
+        except CamelidError as error:
+            return PlainTextResponse(str(error), status_code=503)
+        return PlainTextResponse(text, headers={"content-type": CONTENT_TYPE, "cache-control": "no-store"})
 
     return router
 

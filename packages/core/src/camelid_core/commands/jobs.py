@@ -20,6 +20,7 @@ from camelid_core.jobs.store import JobStore
 
 from .job_access import JobId, open_swept_store, wait_a_moment
 from .job_listing import list_jobs, show
+from .job_metrics import metrics
 from .job_requests import cancel, finish, move_job, pause, priority, resume, retry
 from .job_wait import wait
 
@@ -33,7 +34,7 @@ def _jobs() -> None:
 
 for _name, _command in {
     "list": list_jobs, "show": show, "wait": wait, "cancel": cancel, "pause": pause, "resume": resume,
-    "finish": finish, "retry": retry, "priority": priority, "move": move_job,
+    "finish": finish, "retry": retry, "priority": priority, "move": move_job, "metrics": metrics,
 }.items():  # fmt: skip
     app.command(_name)(_command)
 
