@@ -44,10 +44,7 @@ class MetricFamily:
 
 
 def metric_line(name: str, value: float, labels: Mapping[str, str]) -> str:
-    escaped = (
-        (key, text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")) for key, text in labels.items()
-    )
-    inside = ",".join(f'{key}="{text}"' for key, text in escaped)
+    inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
     return f"{name}{{{inside}}} {value:.12g}" if inside else f"{name} {value:.12g}"
 
 

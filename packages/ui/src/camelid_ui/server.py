@@ -6,7 +6,7 @@ Knows routes and limits. Knows nothing of what the pages do.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from itertools import chain
 from typing import Any
 
@@ -14,6 +14,7 @@ import gradio as gr
 import uvicorn
 from camelid_core import staging
 from camelid_core.errors import CamelidError
+from camelid_core.notifications.delivery import Notifier
 from camelid_serve.http.asgi import App
 from camelid_serve.http.server import uvicorn_config
 from fastapi import FastAPI
@@ -35,7 +36,8 @@ def build_server(services: Services) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         services.jobs.wake()
-        yield
+        with Notifier(services.jobs.store) if services.profile.allow_changes else nullcontext():
+            yield
         services.chat.close()
 
     app = FastAPI(title="Camelid", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)

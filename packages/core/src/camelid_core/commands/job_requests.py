@@ -14,6 +14,7 @@ from camelid_core.jobs.foreground import run_queued_job
 from camelid_core.jobs.job import ENDED, Job, JobState
 from camelid_core.jobs.queue_order import FIRST, LAST, move
 from camelid_core.jobs.store import JobStore
+from camelid_core.notifications.delivery import announce
 
 from .job_access import AsJson, JobId, open_swept_store, print_job, print_queued
 from .job_wait import print_ends
@@ -89,6 +90,7 @@ def retry(
 
 def _run_here(store: JobStore, job_id: int, as_json: bool) -> None:
     job = run_queued_job(store, job_id)
+    announce(store, job_id)
     print_ends(store, [job], as_json)
     if job.state != JobState.SUCCEEDED:
         raise typer.Exit(JobStopped.exit_code if job.error_kind in STOPPED_KINDS else 1)

@@ -16,6 +16,7 @@ from camelid_core.jobs.advice import advice
 from camelid_core.jobs.job import ACTIVE, ENDED, Job, JobState
 from camelid_core.jobs.presence import live_workers
 from camelid_core.jobs.store import JobStore
+from camelid_core.notifications.desktop import check_desktop, notify_desktop
 
 from .job_access import NO_WORKER, AsJson, JobIds, job_values, open_swept_store, wait_a_moment
 
@@ -28,13 +29,18 @@ def wait(
     timeout: Annotated[
         float, typer.Option(min=0, help="Wait no longer than so many seconds; 0 is without limit.")
     ] = 0.0,
+    desktop: Annotated[bool, typer.Option("--desktop", help="Show a notification when they have ended.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Wait until the jobs have ended: exit code 0 if all succeeded, 1 if one did not, 2 if the time is over."""
+    if desktop:
+        check_desktop()
     store = open_swept_store()
     jobs = _ended(store, list(dict.fromkeys(job_ids)), time.monotonic() + timeout if timeout else float("inf"))
     late = [job for job in jobs if job.state not in ENDED]
     print_ends(store, jobs, as_json)
+    if desktop:
+        notify_desktop("Camelid", ", ".join(f"{job.label}: {_stands(job)}" for job in jobs))
     if late:
         if not as_json:
             numbers = " ".join(str(job.id) for job in late)

@@ -21,6 +21,7 @@ from camelid_core.jobs.store import JobStore
 from .job_access import JobId, open_swept_store, wait_a_moment
 from .job_listing import list_jobs, show
 from .job_metrics import metrics
+from .job_notify import app as notify
 from .job_requests import cancel, finish, move_job, pause, priority, resume, retry
 from .job_wait import wait
 
@@ -37,6 +38,7 @@ for _name, _command in {
     "finish": finish, "retry": retry, "priority": priority, "move": move_job, "metrics": metrics,
 }.items():  # fmt: skip
     app.command(_name)(_command)
+app.add_typer(notify, name="notify")
 
 
 @app.command()

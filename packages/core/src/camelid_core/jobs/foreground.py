@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +39,18 @@ def run_in_foreground(
     name: str = "",
     on_event: OnEvent | None = None,
     home: Path | None = None,
+    on_queued: Callable[[JobStore, Job], object] = lambda store, job: None,
 ) -> Job:
     """Submit a job, run it here, and return it once it has ended.
 
     It is a job like any other: listed, logged, and resumed by a worker should this process die.
     Ctrl-C once saves and cancels (`job.error` says how to resume), as does closing the terminal; Ctrl-C
-    twice kills it at once.
+    twice kills it at once. `on_queued` is called before it begins.
     """
     store = open_store(home)
     values = config.model_dump(mode="json") if isinstance(config, Config) else config
     job = store.submit(task, values, name, hold_seconds=_RESERVED_SECONDS)
+    on_queued(store, job)
     return run_queued_job(store, job.id, on_event)
 
 
