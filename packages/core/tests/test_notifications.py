@@ -189,10 +189,8 @@ def test_one_job_can_have_its_own_listener(store, hook):
     assert [body["job"] for body in bodies(hook)] == [1, 2]
     store.delete(second.id, lambda: None)
     with store.database.read() as db:
-        assert [db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("job_end", "job_listener")] == [
-            0,
-            0,
-        ]
+        left = [db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("job_end", "job_listener")]
+    assert left == [0, 0]
 
 
 @pytest.mark.parametrize(
