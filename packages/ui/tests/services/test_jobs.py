@@ -9,6 +9,7 @@ from camelid_core.jobs import JobState
 from camelid_core.jobs.run_directories import EVENTS, LOG, attempt_directory
 from camelid_core.jobs.search import JobFilter
 from camelid_train.export.merge_config import MergeConfig
+from camelid_ui.services.jobs import WAITING
 from camelid_ui.testing import open_services
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,10 +92,12 @@ def test_the_queue_is_shown_as_it_goes(services):
     services.jobs.cancel(jobs[0].id)
     services.jobs.move(jobs[4].id, -2)
     found = services.jobs.queue(JobFilter())
-    assert [[view.job.id for view in part] for part in (found.running, found.waiting, found.ended)] == [
+    assert [[view.job.id for view in part.views] for part in (found.running, found.waiting, found.ended)] == [
         [2], [5, 3, 4], [1]
     ]  # fmt: skip
-    assert not services.jobs.queue(JobFilter(text="nothing like it"))
+    few = services.jobs.queue(JobFilter(WAITING), most=2)
+    assert ([view.job.id for view in few.waiting.views], few.waiting.total, few.total) == ([5, 3], 3, 3)
+    assert services.jobs.queue(JobFilter(text="nothing like it")).total == 0
     assert services.jobs.tasks() == ["merge"]
 
 

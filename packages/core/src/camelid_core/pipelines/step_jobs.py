@@ -28,8 +28,9 @@ from camelid_core.tasks import Task
 from .pipeline_config import Step, needed_by, with_results
 
 _MANY = 10_000
-_KEY_PREFIX = "pipeline:"
-_STEP_KEY = re.compile(rf"{_KEY_PREFIX}([^/:]+)/([^/:]+):")
+STEP_KEY_PREFIX = "pipeline:"
+"""How the keys of steps' jobs begin."""
+_STEP_KEY = re.compile(rf"{STEP_KEY_PREFIX}([^/:]+)/([^/:]+):")
 
 
 @dataclass(slots=True)
@@ -101,7 +102,7 @@ class StepJobs:
         another step."""
         parts = [self.pipeline, step.label, step.task, config.model_dump(mode="json")]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-        return f"{_KEY_PREFIX}{self.pipeline}/{step.label}:{digest}"
+        return f"{STEP_KEY_PREFIX}{self.pipeline}/{step.label}:{digest}"
 
     def _earlier(self, key: str) -> list[Job]:
         """All jobs of this step, the oldest first."""

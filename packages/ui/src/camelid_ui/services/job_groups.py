@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from camelid_core.jobs import Job
-from camelid_core.jobs.search import JobFilter, find_jobs
-from camelid_core.pipelines.step_jobs import step_of
+from camelid_core.jobs.search import jobs_with_key
+from camelid_core.pipelines.step_jobs import STEP_KEY_PREFIX, step_of
 
-from .jobs import JobService, JobView
+from .jobs import RUNNING, JobService, JobView
 from .training.run_comparison import differences
 
 _NEWEST_JOBS = 1000
@@ -72,11 +72,11 @@ class GroupService:
     def all(self, most: int = 8) -> list[JobGroup]:
         """Those with jobs that have not ended first, else the newest first."""
         found: dict[str, list[tuple[str, Job]]] = {}
-        for job in find_jobs(self._jobs.store, JobFilter(), _NEWEST_JOBS):
+        for job in jobs_with_key(self._jobs.store, STEP_KEY_PREFIX, _NEWEST_JOBS):
             if (step := step_of(job)) is not None:
                 found.setdefault(step[0], []).append((step[1], job))
-        groups = [self._group(name, jobs) for name, jobs in found.items()]
-        return sorted(groups, key=lambda group: not group.running)[:most]
+        chosen = sorted(found, key=lambda name: not any(job.state in RUNNING for _, job in found[name]))[:most]
+        return [self._group(name, found[name]) for name in chosen]
 
     def _group(self, name: str, jobs: Sequence[tuple[str, Job]]) -> JobGroup:
         """From the jobs of all runs of a pipeline, the newest first: of each step the newest job."""

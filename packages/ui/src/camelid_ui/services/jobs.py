@@ -8,12 +8,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
 from camelid_core.config import Config
+from camelid_core.errors import JobError
 from camelid_core.events import read_events
 from camelid_core.jobs import Job, JobState, JobStore
 from camelid_core.jobs.attempt_result import last_lines
@@ -21,7 +23,7 @@ from camelid_core.jobs.job import ACTIVE, ENDED
 from camelid_core.jobs.progress import progress_of
 from camelid_core.jobs.queue_order import move
 from camelid_core.jobs.run_directories import EVENTS, LOG, attempts
-from camelid_core.jobs.search import JobFilter, find_jobs, tasks_of_jobs
+from camelid_core.jobs.search import JobFilter, Order, count_jobs, find_jobs, jobs_that_need, tasks_of_jobs
 from camelid_core.jobs.start_conditions import waits_for
 
 LOG_BYTES = 64_000
@@ -38,7 +40,8 @@ FILTERS: Mapping[str, frozenset[JobState]] = {
     "paused": frozenset({JobState.PAUSED}),
 }
 """Filters of the list of jobs, and the states each means."""
-_MANY = 2000
+_PARTS: tuple[tuple[frozenset[JobState], Order], ...] = ((ACTIVE, "begin"), (WAITING, "begin"), (ENDED, "end"))
+_MANY = 200
 _MOST_FILES = 50
 _REQUEST_ACTIONS: Mapping[str, frozenset[str]] = {
     "": frozenset({"cancel", "pause", "finish"}),
@@ -90,16 +93,25 @@ class JobView:
 
 
 @dataclass(frozen=True, slots=True)
+class ListingPart:
+    """The first jobs of a kind, and how many of it there are."""
+
+    views: tuple[JobView, ...] = ()
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class JobListing:
     """Jobs as they go: those that run, those that wait in the order in which they are begun, and those that have
     ended, the newest end first."""
 
-    running: tuple[JobView, ...]
-    waiting: tuple[JobView, ...]
-    ended: tuple[JobView, ...]
+    running: ListingPart
+    waiting: ListingPart
+    ended: ListingPart
 
-    def __bool__(self) -> bool:
-        return bool(self.running or self.waiting or self.ended)
+    @property
+    def total(self) -> int:
+        return self.running.total + self.waiting.total + self.ended.total
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,24 +155,26 @@ class JobService:
         return self.view(self.store.get(job_id))
 
     def count_running(self) -> int:
-        return len(self.store.list(states=RUNNING))
+        return count_jobs(self.store, JobFilter(RUNNING))
 
     def view(self, job: Job) -> JobView:
         found = progress_of(self.home, job.id)
         return JobView(job, found.done, found.total, found.unit, found.eta, found.rate, waits_for(self.store, job))
 
     def queue(self, wanted: JobFilter, most: int = 50) -> JobListing:
-        """All jobs that have not ended, and the newest `most` that have, as far as they are wanted."""
-        found = find_jobs(self.store, wanted, _MANY)
-        ended = sorted((job for job in found if job.state in ENDED), key=_ended_at, reverse=True)[:most]
-        waiting = sorted((job for job in found if job.state in WAITING), key=lambda job: (-job.priority, job.id))
-        running = (job for job in found if job.state in ACTIVE)
-        return JobListing(*(tuple(map(self.view, jobs)) for jobs in (running, waiting, ended)))
+        """Jobs as they go, as far as they are wanted: at most so many of each kind, and how many there are."""
+        parts = []
+        for states, order in _PARTS:
+            chosen = states & frozenset(wanted.states) if wanted.states else states
+            part = replace(wanted, states=chosen)
+            found = find_jobs(self.store, part, most, order) if chosen else []
+            total = len(found) if len(found) < most else count_jobs(self.store, part)
+            parts.append(ListingPart(tuple(map(self.view, found)), total))
+        return JobListing(*parts)
 
-    def ended_since(self, since: float) -> list[JobView]:
+    def ended_since(self, since: float, most: int = _MANY) -> list[JobView]:
         """Jobs that ended after a Unix time: those that failed first, then the newest end first."""
-        found = find_jobs(self.store, JobFilter(ENDED), _MANY)
-        late = sorted((job for job in found if _ended_at(job) > since), key=_ended_at, reverse=True)
+        late = find_jobs(self.store, JobFilter(ENDED, ended_after=since), most, "end")
         return [self.view(job) for job in sorted(late, key=lambda job: job.state != JobState.FAILED)]
 
     def tasks(self) -> list[str]:
@@ -168,10 +182,12 @@ class JobService:
         return tasks_of_jobs(self.store)
 
     def related(self, job: Job) -> tuple[list[Job], list[Job]]:
-        """The jobs that this one needs, and those that need it, as far as they are there."""
-        needed = [found for number in job.depends_on for found in find_jobs(self.store, JobFilter(text=str(number)), 1)]
-        needing = [each for each in find_jobs(self.store, JobFilter(), _MANY) if job.id in each.depends_on]
-        return [each for each in needed if each.id in job.depends_on], needing[::-1]
+        """The jobs that this one needs, as far as they are there, and those that need it."""
+        needed = []
+        for number in job.depends_on:
+            with suppress(JobError):  # it was deleted
+                needed.append(self.store.get(number))
+        return needed, jobs_that_need(self.store, job.id, _MANY)
 
     def files(self, job: Job) -> list[tuple[str, int]]:
         """The largest files of what the job published, with their sizes in bytes."""
@@ -235,10 +251,6 @@ class JobService:
         job = self.store.retry(job_id)
         self.wake()
         return job
-
-
-def _ended_at(job: Job) -> float:
-    return job.ended or 0.0
 
 
 def _whole_characters(path: Path, start: int) -> bytes:

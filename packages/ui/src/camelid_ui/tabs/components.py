@@ -55,8 +55,10 @@ element.addEventListener('focusin', event => {
 });
 element.addEventListener('focusout', event => { if (event.target.isConnected) focused = ''; });
 new MutationObserver(() => {
-  if (focused && document.activeElement === document.body) element.querySelector(focused)?.focus({preventScroll: true});
-}).observe(element, {childList: true, subtree: true});
+  const now = document.activeElement;  // of a row that moved, what is drawn now may be another row's
+  if (!focused || (now !== document.body && (!element.contains(now) || now.matches(focused)))) return;
+  element.querySelector(focused)?.focus({preventScroll: true});
+}).observe(element, {childList: true, subtree: true, attributeFilter: ['data-set', 'data-key']});
 const report = field => {
   const fields = [...element.querySelectorAll('input[data-set], select[data-set]')];
   const filled = fields.filter(each => each.type !== 'radio' || each.checked);

@@ -108,12 +108,13 @@ def _wire(tab: JobsTab, services: Services) -> None:
         say = translator_for(request)
         wanted = JobFilter(FILTERS.get(state or "", ()), task or "", find or "")
         shown = services.jobs.queue(wanted)
-        working = services.machines.all() if services.profile.allow_changes else []
-        going = bool(shown.running or shown.waiting)
+        can_move = services.profile.allow_changes
+        working = services.machines.all() if can_move else []
+        going = bool(shown.running.total or shown.waiting.total)
         return (
             _away(services, say, since),
             groups(services.groups.all(), say, chosen) if wanted == JobFilter() else "",
-            queue(shown, say, chosen, services.profile.allow_changes, time.time()) if shown else _none(wanted, say),
+            queue(shown, say, chosen, can_move, time.time()) if shown.total else _none(wanted, say),
             machines(working, say) if working else "",
             gr.Timer(_BUSY_SECONDS if going else _IDLE_SECONDS, active=True),
         )

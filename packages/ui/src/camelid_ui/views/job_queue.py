@@ -13,7 +13,7 @@ from camelid_core.machines.machine import machine_of
 from camelid_ui.i18n import Translator
 from camelid_ui.services.jobs import JobListing, JobView
 
-from . import Cell, ListingRow, cell, esc, listing
+from . import Cell, ListingRow, cell, esc, listing, note
 from .jobs import badge, job_link, meter, task
 from .numbers import duration
 
@@ -28,8 +28,8 @@ def queue(jobs: JobListing, say: Translator, chosen: str, can_move: bool, now: f
         "ended": ("name", "state", "what", "outcome", "took", "when"),
     }
     parts = (
-        _section(part, heads[part], [row(view, say, chosen) for view in views], say)
-        for part, views, row in (
+        _section(part, heads[part], [row(view, say, chosen) for view in found.views], found.total, say)
+        for part, found, row in (
             ("running", jobs.running, _running),
             ("waiting", jobs.waiting, _waiting if can_move else _waiting_still),
             ("ended", jobs.ended, _ended),
@@ -60,12 +60,15 @@ def while_away(views: Sequence[JobView], say: Translator, since: str) -> str:
     )
 
 
-def _section(part: str, heads: Iterable[str], rows: list[ListingRow], say: Translator) -> str:
+def _section(part: str, heads: Iterable[str], rows: list[ListingRow], total: int, say: Translator) -> str:
     if not rows:
         return ""
     title = say(f"jobs.{part}")
+    rest = note(say("jobs.rest", count=total - len(rows))) if total > len(rows) else ""
     table = listing([say(f"jobs.{head}") for head in heads], rows, title)
-    return f'<h3 class="camelid-subhead">{esc(title)} <small>{len(rows)}</small></h3><div class="{part}">{table}</div>'
+    return (
+        f'<h3 class="camelid-subhead">{esc(title)} <small>{total}</small></h3><div class="{part}">{table}</div>{rest}'
+    )
 
 
 def _row(view: JobView, say: Translator, chosen: str, *cells: Cell) -> ListingRow:
