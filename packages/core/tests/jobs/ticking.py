@@ -32,12 +32,18 @@ class Ticks(Config):
     seconds: float = 0.01
     """Pause between steps."""
     then: str = ""
-    """What goes wrong at the end; "held" waits there until the home directory has a file `go`."""
+    """What goes wrong at the end, "signal 9 once" in the first attempt alone; "held" waits there until the home
+    directory has a file `go`."""
+    memory: int = 0
+    """Bytes of a card that it says it takes."""
     output: str | None = None
     """Where the result goes."""
 
 
 def run(config: Ticks, context: TaskContext) -> Mapping[str, Any]:
+    (context.directory / "cards").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "unset"))
+    if config.memory:
+        context.emit("memory", device="cuda", bytes=config.memory)
     first = saved(context.earlier_attempts)
     done = first
     while done < config.count:
@@ -60,7 +66,7 @@ def run(config: Ticks, context: TaskContext) -> Mapping[str, Any]:
         (context.output / "half").touch()
         with staging.directory(context.directory / "step"):
             go_wrong("kill")
-    go_wrong(config.then)
+    go_wrong(config.then.removesuffix(" once") if not context.earlier_attempts else config.then)
     if config.then != "nothing":
         context.output.mkdir()
         (context.output / "ticks.json").write_text(json.dumps(done))
@@ -88,6 +94,10 @@ def start_sleepers(directory: Path) -> None:
 
 
 def go_wrong(how: str) -> None:
+    if how.startswith("signal ") and not how.endswith("once"):
+        os.kill(os.getpid(), int(how.split()[1]))
+    if how == "accelerator":
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
     if how == "crash":
         raise ZeroDivisionError("the bug")
     if how == "exit":

@@ -51,14 +51,14 @@ def wait_a_moment(store: JobStore, seconds: float = _POLL_SECONDS) -> None:
     sweep(store)
 
 
-def job_values(store: JobStore, job: Job) -> dict[str, Any]:
+def job_values(job: Job, waits: str) -> dict[str, Any]:
     """A job as JSON: every column, and what it waits for."""
-    return {**asdict(job), "waits": waits_for(store, job)}
+    return {**asdict(job), "waits": waits}
 
 
 def print_job(store: JobStore, job: Job, sentence: str, as_json: bool) -> None:
     """The job as it stands now: as JSON, else the sentence."""
-    typer.echo(json.dumps(job_values(store, job), ensure_ascii=False) if as_json else sentence)
+    typer.echo(json.dumps(job_values(job, waits_for(store, job)), ensure_ascii=False) if as_json else sentence)
 
 
 def print_queued(store: JobStore, job_id: int, as_json: bool = False) -> None:

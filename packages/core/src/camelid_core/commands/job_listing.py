@@ -14,12 +14,13 @@ from typing import Annotated, Any
 import typer
 
 from camelid_core.errors import UnknownName
+from camelid_core.jobs.admission import assignment_in_words, needs_in_words
 from camelid_core.jobs.advice import advice
 from camelid_core.jobs.job import ENDED, Job, JobState
 from camelid_core.jobs.progress import progress_of
 from camelid_core.jobs.run_directories import attempts
 from camelid_core.jobs.search import JobFilter, find_jobs, tasks_of_jobs
-from camelid_core.jobs.start_conditions import waits_for
+from camelid_core.jobs.start_conditions import reasons_to_wait, waits_for
 from camelid_core.jobs.store import JobStore
 
 from .job_access import AsJson, JobId, job_values, open_swept_store
@@ -32,20 +33,22 @@ _UNFINISHED = [state for state in JobState if state not in ENDED]
 def list_jobs(
     state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state, as failed; repeatable.")] = None,
     task: Annotated[str, typer.Option(help="Only jobs of this task, as train.")] = "",
+    user: Annotated[str, typer.Option(help="Only jobs that this user submitted.")] = "",
     text: Annotated[str, typer.Option(help="Only jobs with this in their name or error.")] = "",
     everything: Annotated[bool, typer.Option("--all", help="All jobs, not only the newest ones.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Jobs that are queued or running, and those that ended last."""
     store = open_swept_store()
-    wanted = JobFilter(_states(state or []), _known_task(store, task), text)
+    wanted = JobFilter(_states(state or []), _known_task(store, task), text, user=user)
     chosen = wanted != JobFilter()
     jobs = find_jobs(store, wanted, sys.maxsize) if everything or chosen else _current(store)
+    waits = reasons_to_wait(store, jobs)
     if as_json:
-        print_rows([_values(store, job) for job in jobs], as_json=True)
+        print_rows([_values(store, job, waits[job.id]) for job in jobs], as_json=True)
     else:
         empty = "No job is like that; `camelid jobs list --all` shows all." if chosen else "There are no jobs."
-        print_rows([_row(store, job) for job in jobs], as_json=False, empty=empty)
+        print_rows([_row(store, job, waits[job.id]) for job in jobs], as_json=False, empty=empty)
 
 
 def show(job_id: JobId, as_json: AsJson = False) -> None:
@@ -53,10 +56,15 @@ def show(job_id: JobId, as_json: AsJson = False) -> None:
     store = open_swept_store()
     job = store.get(job_id)
     newest = attempts(store.path.parent, job_id)[:1]
-    values = _values(store, job) | {"directory": str(newest[0]) if newest else "", "next": advice(job)}
+    values = _values(store, job, waits_for(store, job)) | {
+        "directory": str(newest[0]) if newest else "",
+        "next": advice(job),
+    }
     if as_json:
         typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
         return
+    values["needs"] = "" if job.needs is None else needs_in_words(job.needs)
+    values["assigned"] = "" if job.assigned is None else assignment_in_words(job.assigned)
     for name, value in values.items():
         if value not in ("", None, {}, (), []) and (name, value) != ("earliest", 0.0):
             typer.echo(f"{name:14} {_text(name, value)}")
@@ -92,12 +100,12 @@ def _current(store: JobStore) -> list[Job]:
     return sorted(unfinished + store.list(ENDED, limit=_MAX_ENDED_JOBS), key=lambda job: job.id, reverse=True)
 
 
-def _values(store: JobStore, job: Job) -> dict[str, Any]:
+def _values(store: JobStore, job: Job, waits: str) -> dict[str, Any]:
     progress = progress_of(store.path.parent, job.id)
-    return job_values(store, job) | {"progress": asdict(progress) if progress.total else {}}
+    return job_values(job, waits) | {"progress": asdict(progress) if progress.total else {}}
 
 
-def _row(store: JobStore, job: Job) -> dict[str, str]:
+def _row(store: JobStore, job: Job, waits: str) -> dict[str, str]:
     requested = f" ({job.request} asked)" if job.request and job.state not in ENDED else ""
     progress = progress_of(store.path.parent, job.id)
     left = progress.eta if job.state not in ENDED else None
@@ -106,10 +114,11 @@ def _row(store: JobStore, job: Job) -> dict[str, str]:
         "state": f"{job.state}{requested}",
         "task": job.task,
         "name": job.name,
+        "user": job.user,
         "progress": f"{progress.share:.0%}" if progress.total else "",
         "left": duration(left) if left is not None else "",
         "created": _when(job.created),
-        "outcome": (job.published or job.error or waits_for(store, job)).partition("\n")[0],
+        "outcome": "; ".join(filter(None, (waits, job.published or job.error))).partition("\n")[0],
     }
 
 

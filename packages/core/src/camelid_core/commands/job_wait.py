@@ -15,6 +15,7 @@ import typer
 from camelid_core.jobs.advice import advice
 from camelid_core.jobs.job import ACTIVE, ENDED, Job, JobState
 from camelid_core.jobs.presence import live_workers
+from camelid_core.jobs.start_conditions import reasons_to_wait
 from camelid_core.jobs.store import JobStore
 from camelid_core.notifications.desktop import check_desktop, notify_desktop
 
@@ -53,7 +54,8 @@ def wait(
 def print_ends(store: JobStore, jobs: Sequence[Job], as_json: bool) -> None:
     """How jobs ended: a sentence each, or one JSON array."""
     if as_json:
-        typer.echo(json.dumps([job_values(store, job) for job in jobs], ensure_ascii=False, indent=2))
+        waits = reasons_to_wait(store, jobs)
+        typer.echo(json.dumps([job_values(job, waits[job.id]) for job in jobs], ensure_ascii=False, indent=2))
     else:
         for job in jobs:
             parts = filter(None, (f"Job {job.id} {_stands(job)}.", job.published or job.error, advice(job)))

@@ -24,6 +24,7 @@ from .job_metrics import metrics
 from .job_notify import app as notify
 from .job_requests import cancel, finish, move_job, pause, priority, resume, retry
 from .job_wait import wait
+from .jobs_prune import prune_jobs
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -36,6 +37,7 @@ def _jobs() -> None:
 for _name, _command in {
     "list": list_jobs, "show": show, "wait": wait, "cancel": cancel, "pause": pause, "resume": resume,
     "finish": finish, "retry": retry, "priority": priority, "move": move_job, "metrics": metrics,
+    "prune": prune_jobs,
 }.items():  # fmt: skip
     app.command(_name)(_command)
 app.add_typer(notify, name="notify")

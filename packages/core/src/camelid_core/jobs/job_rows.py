@@ -11,6 +11,7 @@ from dataclasses import fields
 from typing import Any
 
 from .job import Job, JobState
+from .resources import Assignment, Needs
 
 _MACHINES = """
 CREATE TABLE machine (
@@ -34,14 +35,20 @@ CREATE TRIGGER job_deleted AFTER DELETE ON job
 BEGIN DELETE FROM job_listener WHERE job = OLD.id; DELETE FROM job_end WHERE job = OLD.id; END
 """
 """Ends of jobs that are still to be announced, and who is told of one job alone."""
-VERSION = 4
+VERSION = 5
 MIGRATIONS = {
     1: """
 ALTER TABLE job ADD COLUMN depends_on TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE job ADD COLUMN earliest REAL NOT NULL DEFAULT 0
 """,
-    2: _MACHINES,
-    3: _OUTBOX,
+    2: """
+ALTER TABLE job ADD COLUMN user TEXT NOT NULL DEFAULT '';
+ALTER TABLE job ADD COLUMN needs TEXT NOT NULL DEFAULT 'null';
+ALTER TABLE job ADD COLUMN assigned TEXT NOT NULL DEFAULT 'null';
+ALTER TABLE worker ADD COLUMN resources TEXT NOT NULL DEFAULT 'null'
+""",
+    3: _MACHINES,
+    4: _OUTBOX,
 }
 """What makes of a schema of some version the next one."""
 
@@ -53,16 +60,20 @@ CREATE TABLE job (
   boot TEXT NOT NULL, lease REAL NOT NULL, lease_seconds REAL NOT NULL, not_before REAL NOT NULL,
   retries INTEGER NOT NULL, error TEXT NOT NULL, error_kind TEXT NOT NULL, summary TEXT NOT NULL,
   published TEXT NOT NULL, created REAL NOT NULL, started REAL, ended REAL,
-  depends_on TEXT NOT NULL DEFAULT '[]', earliest REAL NOT NULL DEFAULT 0
+  depends_on TEXT NOT NULL DEFAULT '[]', earliest REAL NOT NULL DEFAULT 0,
+  user TEXT NOT NULL DEFAULT '', needs TEXT NOT NULL DEFAULT 'null', assigned TEXT NOT NULL DEFAULT 'null'
 ) STRICT;
 CREATE INDEX job_by_state ON job (state, priority DESC, id);
-CREATE TABLE worker (name TEXT PRIMARY KEY, pid INTEGER NOT NULL, boot TEXT NOT NULL, until REAL NOT NULL) STRICT;
+CREATE TABLE worker (
+  name TEXT PRIMARY KEY, pid INTEGER NOT NULL, boot TEXT NOT NULL, until REAL NOT NULL,
+  resources TEXT NOT NULL DEFAULT 'null'
+) STRICT;
 {_MACHINES};
 {_OUTBOX}"""
 
 _COLUMNS = [field.name for field in fields(Job) if field.name != "id"]
-_IMMUTABLE = {"task", "config", "name", "key", "created", "depends_on"}
-_JSON_COLUMNS = {"config", "summary", "depends_on"}
+_IMMUTABLE = {"task", "config", "name", "key", "created", "depends_on", "user"}
+_JSON_COLUMNS = {"config", "summary", "depends_on", "needs", "assigned"}
 
 INSERT = (
     f"INSERT INTO job (id, {', '.join(_COLUMNS)}) "  # noqa: S608 - the dataclass's own field names
@@ -76,10 +87,14 @@ UPDATE = (
 
 def to_values(job: Job) -> dict[str, Any]:
     values = {field.name: getattr(job, field.name) for field in fields(Job)}
+    values |= {name: None if values[name] is None else values[name].to_json() for name in ("needs", "assigned")}
     return values | {name: json.dumps(values[name]) for name in _JSON_COLUMNS} | {"state": str(job.state)}
 
 
 def from_row(row: sqlite3.Row) -> Job:
     values = dict(row)
     values |= {name: json.loads(values[name]) for name in _JSON_COLUMNS}
-    return Job(**values | {"state": JobState(values["state"]), "depends_on": tuple(values["depends_on"])})
+    values |= {"state": JobState(values["state"]), "depends_on": tuple(values["depends_on"])}
+    values["needs"] = None if values["needs"] is None else Needs.from_json(values["needs"])
+    values["assigned"] = None if values["assigned"] is None else Assignment.from_json(values["assigned"])
+    return Job(**values)

@@ -16,7 +16,7 @@ from .store import JobStore
 
 _WANTED = """
   state IN (SELECT value FROM json_each(:states)) AND (:task = '' OR task = :task)
-  AND (:ended_after = 0 OR ended > :ended_after)
+  AND (:user = '' OR user = :user) AND (:ended_after = 0 OR ended > :ended_after)
   AND (:text = '' OR id = :number OR name LIKE :pattern ESCAPE '\\' OR task LIKE :pattern ESCAPE '\\'
        OR error LIKE :pattern ESCAPE '\\')"""
 _ORDERS = {"newest": "id DESC", "begin": "priority DESC, id", "end": "ended DESC, id DESC"}
@@ -33,6 +33,7 @@ class JobFilter:
     task: str = ""
     text: str = ""
     ended_after: float = 0.0
+    user: str = ""
 
     def values(self) -> dict[str, Any]:
         """As the query takes them."""
@@ -41,6 +42,7 @@ class JobFilter:
         return {
             "states": json.dumps([str(state) for state in self.states or JobState]),
             "task": self.task,
+            "user": self.user,
             "ended_after": self.ended_after,
             "text": text,
             "number": int(text) if text.isdecimal() and len(text) < 18 else -1,

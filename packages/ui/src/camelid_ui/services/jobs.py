@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,11 +20,12 @@ from camelid_core.events import read_events
 from camelid_core.jobs import Job, JobState, JobStore
 from camelid_core.jobs.attempt_result import last_lines
 from camelid_core.jobs.job import ACTIVE, ENDED
+from camelid_core.jobs.job_needs import possible_needs
 from camelid_core.jobs.progress import progress_of
 from camelid_core.jobs.queue_order import move
 from camelid_core.jobs.run_directories import EVENTS, LOG, attempts
 from camelid_core.jobs.search import JobFilter, Order, count_jobs, find_jobs, jobs_that_need, tasks_of_jobs
-from camelid_core.jobs.start_conditions import waits_for
+from camelid_core.jobs.start_conditions import reasons_to_wait
 
 LOG_BYTES = 64_000
 RUNNING = frozenset({JobState.QUEUED, JobState.CLAIMED, JobState.RUNNING, JobState.LOST})
@@ -141,14 +142,14 @@ class JobService:
     def submit(self, task: str, config: Config | Mapping[str, Any], name: str = "", key: str | None = None) -> Job:
         """Queue a job and make sure that a worker runs; the same `key` gives the same job."""
         values = config.model_dump(mode="json") if isinstance(config, Config) else config
-        job = self.store.submit(task, values, name, key=key)
+        job = self.store.submit(task, values, name, key=key, needs=possible_needs(self.store, task, values))
         self.wake()
         return job
 
     def all(self, task: str = "", limit: int = 50) -> list[JobView]:
         """The newest first; only those of `task` where one is given."""
         jobs = [job for job in self.store.list(limit=1000 if task else limit) if not task or job.task == task]
-        return [self.view(job) for job in jobs[:limit]]
+        return self._views(jobs[:limit])
 
     def show(self, job_id: int) -> JobView:
         """Raises JobError if there is no such job."""
@@ -158,8 +159,16 @@ class JobService:
         return count_jobs(self.store, JobFilter(RUNNING))
 
     def view(self, job: Job) -> JobView:
+        return self._views([job])[0]
+
+    def _views(self, jobs: Sequence[Job]) -> list[JobView]:
+        """One look at the queue for all of them."""
+        waits = reasons_to_wait(self.store, jobs)
+        return [self._view(job, waits[job.id]) for job in jobs]
+
+    def _view(self, job: Job, waits: str) -> JobView:
         found = progress_of(self.home, job.id)
-        return JobView(job, found.done, found.total, found.unit, found.eta, found.rate, waits_for(self.store, job))
+        return JobView(job, found.done, found.total, found.unit, found.eta, found.rate, waits)
 
     def queue(self, wanted: JobFilter, most: int = 50) -> JobListing:
         """Jobs as they go, as far as they are wanted: at most so many of each kind, and how many there are."""
@@ -169,13 +178,13 @@ class JobService:
             part = replace(wanted, states=chosen)
             found = find_jobs(self.store, part, most, order) if chosen else []
             total = len(found) if len(found) < most else count_jobs(self.store, part)
-            parts.append(ListingPart(tuple(map(self.view, found)), total))
+            parts.append(ListingPart(tuple(self._views(found)), total))
         return JobListing(*parts)
 
     def ended_since(self, since: float, most: int = _MANY) -> list[JobView]:
         """Jobs that ended after a Unix time: those that failed first, then the newest end first."""
         late = find_jobs(self.store, JobFilter(ENDED, ended_after=since), most, "end")
-        return [self.view(job) for job in sorted(late, key=lambda job: job.state != JobState.FAILED)]
+        return self._views(sorted(late, key=lambda job: job.state != JobState.FAILED))
 
     def tasks(self) -> list[str]:
         """The tasks of which there are jobs."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from camelid_core.jobs import Job
+from camelid_core.jobs.admission import assignment_in_words, needs_in_words
 
 from camelid_ui.i18n import Translator
 from camelid_ui.services.jobs import JobView
@@ -40,6 +41,9 @@ def details(shown: JobDetails, say: Translator) -> str:
         [
             (say("jobs.what"), say.optional(f"task.{job.task}", job.task)),
             (say("jobs.worker"), " · ".join(filter(None, (job.owner.rpartition(":")[0] or job.owner, job.process)))),
+            (say("jobs.user"), job.user),
+            (say("jobs.takes"), needs_in_words(job.needs) if job.needs else ""),
+            (say("jobs.given"), assignment_in_words(job.assigned) if job.assigned else ""),
             (say("jobs.attempt"), job.epoch or ""),
             (say("jobs.priority"), job.priority or ""),
         ]

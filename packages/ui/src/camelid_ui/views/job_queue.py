@@ -5,35 +5,32 @@ Knows job views. Calls no service.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from camelid_core.jobs import JobState
 from camelid_core.machines.machine import machine_of
 
 from camelid_ui.i18n import Translator
-from camelid_ui.services.jobs import JobListing, JobView
+from camelid_ui.services.jobs import JobListing, JobView, ListingPart
 
 from . import Cell, ListingRow, cell, esc, listing, note
 from .jobs import badge, job_link, meter, task
 from .numbers import duration
 
 _SHOWN_ENDS = 8
+_HEADS = ("name", "state", "what")
 
 
 def queue(jobs: JobListing, say: Translator, chosen: str, can_move: bool, now: float) -> str:
-    """Three tables; those that are empty are left out. `now` is the server's clock, for the page's script."""
-    heads = {
-        "running": ("name", "state", "what", "progress", "eta", "worker"),
-        "waiting": ("name", "state", "what", "waits", "age", "order"),
-        "ended": ("name", "state", "what", "outcome", "took", "when"),
-    }
+    """Three tables; those that are empty are left out. `now` is the server's clock, for the page's script. Where jobs
+    of several users are listed, each says whose it is."""
+    users = {view.job.user for part in (jobs.running, jobs.waiting, jobs.ended) for view in part.views}
+    rows = _Rows(say, chosen, can_move, len(users) > 1)
     parts = (
-        _section(part, heads[part], [row(view, say, chosen) for view in found.views], found.total, say)
-        for part, found, row in (
-            ("running", jobs.running, _running),
-            ("waiting", jobs.waiting, _waiting if can_move else _waiting_still),
-            ("ended", jobs.ended, _ended),
-        )
+        _section("running", ("progress", "eta", "worker"), jobs.running, rows.running, say),
+        _section("waiting", ("waits", "age", "order"), jobs.waiting, rows.waiting, say),
+        _section("ended", ("outcome", "took", "when"), jobs.ended, rows.ended, say),
     )
     return f'<div data-now="{now:.3f}">{"".join(parts)}</div>'
 
@@ -60,64 +57,73 @@ def while_away(views: Sequence[JobView], say: Translator, since: str) -> str:
     )
 
 
-def _section(part: str, heads: Iterable[str], rows: list[ListingRow], total: int, say: Translator) -> str:
-    if not rows:
+def _section(
+    name: str, heads: Sequence[str], part: ListingPart, row: Callable[[JobView], ListingRow], say: Translator
+) -> str:
+    if not part.views:
         return ""
-    title = say(f"jobs.{part}")
-    rest = note(say("jobs.rest", count=total - len(rows))) if total > len(rows) else ""
-    table = listing([say(f"jobs.{head}") for head in heads], rows, title)
-    return (
-        f'<h3 class="camelid-subhead">{esc(title)} <small>{total}</small></h3><div class="{part}">{table}</div>{rest}'
-    )
+    title, left = say(f"jobs.{name}"), part.total - len(part.views)
+    table = listing([say(f"jobs.{head}") for head in (*_HEADS, *heads)], [row(view) for view in part.views], title)
+    rest = note(say("jobs.rest", count=left)) if left else ""
+    head = f'<h3 class="camelid-subhead">{esc(title)} <small>{part.total}</small></h3>'
+    return f'{head}<div class="{name}">{table}</div>{rest}'
 
 
-def _row(view: JobView, say: Translator, chosen: str, *cells: Cell) -> ListingRow:
-    first = (
-        Cell(esc(f"{view.job.id} · {view.job.label}"), "main"),
-        Cell(badge(view, say)),
-        cell(task(view.job, say)),
-    )
-    number = str(view.job.id)
-    return ListingRow([*first, *cells], key=number, href=f"/?tab=jobs&job={number}", chosen=number == chosen)
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """How jobs of each kind are shown in a row."""
 
+    say: Translator
+    chosen: str
+    can_move: bool
+    several_users: bool
 
-def _running(view: JobView, say: Translator, chosen: str) -> ListingRow:
-    return _row(
-        view, say, chosen,
-        Cell(meter(view, say), "number"),
-        cell(duration(view.eta), "number told"),
-        cell(machine_of(view.job.owner) or view.job.owner.partition(":")[0], "quiet"),
-    )  # fmt: skip
+    def running(self, view: JobView) -> ListingRow:
+        return self._row(
+            view,
+            Cell(meter(view, self.say), "number"),
+            cell(duration(view.eta), "number told"),
+            cell(machine_of(view.job.owner) or view.job.owner.partition(":")[0], "quiet"),
+        )
 
+    def waiting(self, view: JobView) -> ListingRow:
+        return self._row(
+            view,
+            cell(view.waits or self.say("jobs.for_worker"), "quiet"),
+            cell(duration(view.age), "number quiet told"),
+            Cell(self._moves(view) if self.can_move else "", "order"),
+        )
 
-def _waiting_still(view: JobView, say: Translator, chosen: str, order: str = "") -> ListingRow:
-    return _row(
-        view, say, chosen,
-        cell(view.waits or say("jobs.for_worker"), "quiet"),
-        cell(duration(view.age), "number quiet told"),
-        Cell(order, "order"),
-    )  # fmt: skip
+    def ended(self, view: JobView) -> ListingRow:
+        outcome = view.job.published.rpartition("/")[2] or _first_line(view.job.error)
+        when = max(0.0, view.age - (view.job.ended or 0.0) + view.job.created)
+        return self._row(
+            view,
+            Cell(f'<span class="clip">{esc(outcome)}</span>', "quiet"),
+            cell(duration(view.seconds) if view.job.started else "", "number told"),
+            cell(self.say("jobs.ago", age=duration(when)), "number quiet"),
+        )
 
+    def _row(self, view: JobView, *cells: Cell) -> ListingRow:
+        job, number = view.job, str(view.job.id)
+        user = f' <small class="quiet">{esc(job.user)}</small>' if self.several_users and job.user else ""
+        first = (
+            Cell(esc(f"{number} · {job.label}") + user, "main"),
+            Cell(badge(view, self.say)),
+            cell(task(job, self.say)),
+        )
+        link = f"/?tab=jobs&job={number}"
+        return ListingRow([*first, *cells], key=number, href=link, chosen=number == self.chosen)
 
-def _waiting(view: JobView, say: Translator, chosen: str) -> ListingRow:
-    buttons = "".join(
-        f'<button type="button" data-set="{way}:{view.job.id}" value="{way}" '
-        f'aria-label="{esc(say(f"jobs.{way}_label", name=f"{view.job.id} · {view.job.label}"))}" '
-        f'title="{esc(say(f"jobs.{way}"))}">{arrow}</button>'
-        for way, arrow in (("up", "↑"), ("down", "↓"))
-    )
-    return _waiting_still(view, say, chosen, f'<span class="camelid-moves">{buttons}</span>')
-
-
-def _ended(view: JobView, say: Translator, chosen: str) -> ListingRow:
-    outcome = view.job.published.rpartition("/")[2] or _first_line(view.job.error)
-    when = max(0.0, view.age - (view.job.ended or 0.0) + view.job.created)
-    return _row(
-        view, say, chosen,
-        Cell(f'<span class="clip">{esc(outcome)}</span>', "quiet"),
-        cell(duration(view.seconds) if view.job.started else "", "number told"),
-        cell(say("jobs.ago", age=duration(when)), "number quiet"),
-    )  # fmt: skip
+    def _moves(self, view: JobView) -> str:
+        name = f"{view.job.id} · {view.job.label}"
+        buttons = "".join(
+            f'<button type="button" data-set="{way}:{view.job.id}" value="{way}" '
+            f'aria-label="{esc(self.say(f"jobs.{way}_label", name=name))}" '
+            f'title="{esc(self.say(f"jobs.{way}"))}">{arrow}</button>'
+            for way, arrow in (("up", "↑"), ("down", "↓"))
+        )
+        return f'<span class="camelid-moves">{buttons}</span>'
 
 
 def _first_line(text: str) -> str:
