@@ -297,9 +297,11 @@ def test_waiting_jobs_are_moved_and_ends_are_told(eyes, server):
         for name in ("missed", "one", "two", "three")
     )
     store.request(missed.id, "cancel")
-    page = eyes.open("?tab=jobs", permissions=["notifications"])
-    page.evaluate("localStorage.setItem('camelid.jobs.visited', '1')")
-    page.goto(server.url + "&tab=jobs")
+    visited = {
+        "origin": server.url.partition("/?")[0],
+        "localStorage": [{"name": "camelid.jobs.visited", "value": "1"}],
+    }
+    page = eyes.open("?tab=jobs", permissions=["notifications"], storage_state={"origins": [visited]})
     expect(page.locator(".camelid-away")).to_contain_text("missed")
     rows = page.locator("#jobs-list .waiting tbody tr")
     expect(rows.nth(2)).to_contain_text("three")

@@ -34,11 +34,11 @@ def _jobs() -> None:
     """List, follow, cancel and retry jobs."""
 
 
-for _name, _command in {
+_COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_jobs, "show": show, "wait": wait, "cancel": cancel, "pause": pause, "resume": resume,
-    "finish": finish, "retry": retry, "priority": priority, "move": move_job, "metrics": metrics,
-    "prune": prune_jobs,
-}.items():  # fmt: skip
+    "finish": finish, "retry": retry, "priority": priority, "move": move_job, "prune": prune_jobs, "metrics": metrics,
+}  # fmt: skip
+for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
 app.add_typer(notify, name="notify")
 

@@ -22,7 +22,7 @@ def _row(machine: MachineView, say: Translator) -> ListingRow:
     return ListingRow(
         [
             cell(machine.name, "main"),
-            Cell(f'<span class="camelid-state {_COLOURS.get(machine.state, "")}">{esc(_state(machine, say))}</span>'),
+            Cell(f'<span class="camelid-state {_colour(machine)}">{esc(_state(machine, say))}</span>'),
             cell(_cards(machine, say)),
             Cell(_load(machine, say), "number"),
             cell(_memory(machine, say)),
@@ -33,6 +33,10 @@ def _row(machine: MachineView, say: Translator) -> ListingRow:
 
 _COLOURS = {"here": "succeeded", "online": "succeeded", "away": "lost", "revoked": "failed"}
 """Which job state's colour a machine's state has."""
+
+
+def _colour(machine: MachineView) -> str:
+    return "" if machine.workers == 0 else _COLOURS.get(machine.state, "")
 
 
 def _state(machine: MachineView, say: Translator) -> str:
