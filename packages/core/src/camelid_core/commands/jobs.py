@@ -34,7 +34,7 @@ def _jobs() -> None:
     """List, follow, cancel and retry jobs."""
 
 
-_COMMANDS: dict[str, Callable[..., None]] = {
+_COMMANDS: dict[str, Callable[..., Any]] = {
     "list": list_jobs, "show": show, "wait": wait, "cancel": cancel, "pause": pause, "resume": resume,
     "finish": finish, "retry": retry, "priority": priority, "move": move_job, "prune": prune_jobs, "metrics": metrics,
 }  # fmt: skip
