@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 from camelid_core.commands.jobs import app
 from camelid_core.errors import JobError
+from camelid_core.jobs.executors import LocalExecutor
 from camelid_core.jobs.job import JobState
 from camelid_core.jobs.job_needs import possible_needs
 from camelid_core.jobs.presence import WorkerPresence, live_machines
@@ -16,6 +19,7 @@ from camelid_core.jobs.run_directories import attempt_directory
 from camelid_core.jobs.start_conditions import reasons_to_wait, waits_for
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.this_machine import this_machine
+from camelid_core.jobs.worker import Worker
 from typer.testing import CliRunner
 
 GB = 10**9
@@ -90,6 +94,33 @@ def test_what_a_person_runs_at_once_is_counted_as_well(store):
     assert store.claim("me", 60.0, only=4, machine=BOX).assigned.cards == ("GPU-a",)
     store.finish(store.start(store.get(1)), JobState.FAILED)
     assert claimed(store) is None, "the card of job 1 is that of job 4"
+
+
+def test_who_runs_a_job_at_once_is_told_that_there_is_no_room_for_it(store):
+    alone, beside = submit(store, Needs(cores=2), Needs(cores=1), count=1)
+    told: list[dict[str, object]] = []
+    executor = LocalExecutor("ticking")
+    worker = Worker(store, lambda job: executor, lease_seconds=60.0, machine=PLAIN)
+    assert claimed(store, PLAIN) == alone
+    assert worker.run_job(beside, told.append).state == JobState.SUCCEEDED
+    logs = [event["text"] for event in told if event["kind"] == "log"]
+    assert logs == [f"It begins at once, although there is no room for it: cores: 1 needed, 0 free beside job {alone}."]
+
+
+def test_processes_that_claim_at_once_never_give_out_more_than_there_is(store):
+    submit(store, *[HALF] * 12)
+    script = (
+        "import json, sys; from pathlib import Path; from camelid_core.jobs import JobStore\n"
+        "from camelid_core.jobs.resources import Resources\n"
+        "store, machine = JobStore(Path(sys.argv[1])), Resources.from_json(json.loads(sys.argv[2]))\n"
+        "while store.claim('w', 600, machine=machine): pass\n"
+    )
+    command = [sys.executable, "-c", script, str(store.path), json.dumps(BOX.to_json())]
+    for process in [subprocess.Popen(command) for _ in range(4)]:
+        assert process.wait(240) == 0
+    claimed_jobs = store.list([JobState.CLAIMED])
+    assert sorted(job.id for job in claimed_jobs) == [1, 2, 3, 4]
+    assert sorted(job.assigned.cards for job in claimed_jobs) == [("GPU-a",)] * 2 + [("GPU-b",)] * 2
 
 
 def test_a_job_that_no_machine_can_run_is_refused_before_it_is_queued(store, monkeypatch):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .admission import Choice, Running, Waiting, assign_anyway, choose
+from .admission import Choice, Running, Waiting, assign, assign_anyway, choose
 from .job_settings import JobSettings
 from .resources import Assignment, Needs, Resources
 
@@ -73,6 +73,13 @@ def running_on(db: sqlite3.Connection, machine: str) -> Running:
     """What the jobs that run on a machine were given."""
     query = f"SELECT id, assigned FROM job WHERE {_ACTIVE} AND json_extract(assigned, '$.machine') = ?"  # noqa: S608 - a constant
     return {row["id"]: Assignment.from_json(json.loads(row["assigned"])) for row in db.execute(query, (machine,))}
+
+
+def crowding(db: sqlite3.Connection, job_id: int, needs: Needs | None, machine: Resources) -> str:
+    """What a job that begins all the same would wait for, had a person not asked for it; empty where it has room."""
+    others = {number: given for number, given in running_on(db, machine.machine).items() if number != job_id}
+    given = assign(needs, machine, others)
+    return given if isinstance(given, str) else ""
 
 
 def users_at_their_limit(db: sqlite3.Connection, settings: JobSettings) -> frozenset[str]:

@@ -12,14 +12,20 @@ from dataclasses import replace
 from .attempt_result import AttemptResult, Outcome
 
 OUT_OF_MEMORY = "out_of_memory"
-_KILLED = re.compile(r"SIGKILL|\bsignal:? (9|Killed)\b|\bexit ?code:? (-9|137)\b|terminated abruptly", re.IGNORECASE)
+_KILLED = re.compile(
+    r"SIGKILL|\bsignal:? (9|Killed)\b|\bexit ?code:? (-9|137)\b|terminated abruptly|exited unexpectedly",
+    re.IGNORECASE,
+)
+_BY_SIGNAL = re.compile(r"was ended by signal (\d+) \(SIG")
 _CAUSE = "The system ran out of memory and ended one of its processes: take a smaller batch size, cutoff or model."
 
 
 def true_cause(result: AttemptResult, oom_killed: bool) -> AttemptResult:
     """`result`, with a lack of memory as its cause where the kernel ended a process while it ran and it says that one
-    was killed."""
-    blames_a_process = result.how == Outcome.FAILED and _KILLED.search(result.message)
-    if not (oom_killed and blames_a_process):
+    was killed; else with the signal that ended one, where it names that."""
+    if result.how != Outcome.FAILED:
         return result
-    return replace(result, message=f"{_CAUSE} It said: {result.message}", kind=OUT_OF_MEMORY)
+    if oom_killed and _KILLED.search(result.message):
+        return replace(result, message=f"{_CAUSE} It said: {result.message}", kind=OUT_OF_MEMORY)
+    by_signal = _BY_SIGNAL.search(result.message)
+    return replace(result, kind=f"killed_by_signal_{by_signal[1]}") if by_signal else result

@@ -26,9 +26,7 @@ def note_memory(store: JobStore, job: Job, event: Mapping[str, Any]) -> None:
     size, on_card = event.get("bytes"), event.get("device") == "cuda"
     if not isinstance(size, int) or not 0 < size < 1 << 60:
         return
-    with suppress(
-        JobError
-    ):  # a locked table, or another attempt: it is for admission alone, and a like run measures again
+    with suppress(JobError):  # a like run measures again
         needs = store.get(job.id).needs
         if needs is not None and needs.source != "given":
             store.measured(job, _measured(needs, size, on_card), lambda given: _shrunk_to(given, size, on_card))

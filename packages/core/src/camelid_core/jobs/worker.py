@@ -24,6 +24,7 @@ from camelid_core.errors import CamelidError, ConfigError, JobError, StaleAttemp
 from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, make_private_directory
 
 from .attempt_result import AttemptResult, Outcome
+from .claims import crowding
 from .database import ChangeMark, TableUnavailable
 from .executors import Executor, LocalExecutor
 from .job import Job, JobState
@@ -134,6 +135,11 @@ class Worker:
             job = self.store.get(job_id)
             waits = waits_for(self.store, replace(job, earliest=0.0))
             raise JobError(f"Job {job_id} is {job.state}{f', {waits}' if waits else '; only a queued job can be run'}.")
+        if on_event is not None and self._machine is not None:
+            with self.store.database.read() as db:
+                why = crowding(db, job.id, job.needs, self._machine)
+            if why:
+                on_event({"kind": "log", "text": f"It begins at once, although there is no room for it: {why}."})
         return self._run_under_lease(job, StopSignal() if stop is None else stop, on_event, cancel_on_stop=True)
 
     def _run_under_lease(
