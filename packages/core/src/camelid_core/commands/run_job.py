@@ -14,20 +14,21 @@ import typer
 from camelid_core.config import Config
 from camelid_core.errors import JobError, JobStopped
 from camelid_core.jobs.advice import advice
-from camelid_core.jobs.foreground import run_in_foreground
+from camelid_core.jobs.foreground import open_store, run_in_foreground
 from camelid_core.jobs.job import Job, JobState
 from camelid_core.jobs.publication import destination
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.models.template_choice import template_named, template_of
 from camelid_core.plugins import load_host
 
+from .notify_option import NOBODY, EndListeners
 from .output import ProgressPrinter
 
 STOPPED_KINDS = ("cancelled", "paused", "interrupted")
 """Values of `error_kind` of jobs that were stopped on request."""
 
 
-def run_job(task: str, config: Config, name: str, *models: str) -> Job:
+def run_job(task: str, config: Config, name: str, *models: str, listeners: EndListeners = NOBODY) -> Job:
     """Run a job in the foreground, with progress, and return it once it succeeded. `models` are those that it needs: a
     typing error in them or in the template is reported at once, and leaves no failed job behind.
 
@@ -46,9 +47,10 @@ def run_job(task: str, config: Config, name: str, *models: str) -> Job:
     destination(config)
     printer = ProgressPrinter()
     try:
-        job = run_in_foreground(task, config, name, printer)
+        job = run_in_foreground(task, config, name, printer, on_queued=listeners.queued)
     finally:
         printer.close()
+    listeners.ended(open_store(), job)
     if job.state is not JobState.SUCCEEDED:
         text = " ".join(filter(None, (job.error or f"job {job.id} ended as {job.state}.", advice(job))))
         raise JobStopped(text) if job.error_kind in STOPPED_KINDS else JobError(text)

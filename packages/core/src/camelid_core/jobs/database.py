@@ -116,7 +116,7 @@ class Database:
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have done it
             for number in range(version, self._version):
-                for statement in self._migrations[number].split(";"):
+                for statement in _statements(self._migrations[number]):
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version={max(version, self._version)}")
             connection.execute("COMMIT")
@@ -150,6 +150,16 @@ class Database:
             f"{self.path} is damaged ({what}). It is left as it is: restore a copy, "
             "or move it away to start with an empty one."
         )
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Each statement of a script; one that defines a trigger holds others."""
+    statement = ""
+    for part in script.split(";"):
+        statement += f"{part};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 class ChangeMark:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from camelid_core.commands.notify_option import EndListeners, Notify
 from camelid_core.commands.output import print_rows, print_values
 from camelid_core.commands.pipeline import queue_all, run_all, step_rows
 from camelid_core.commands.run_job import print_summary, run_job
@@ -52,6 +53,7 @@ def train(
     not_before: Annotated[
         str, typer.Option(help="With --detach: begin at 22:00 (the next one), in +2h, or at 2026-12-01T06:30.")
     ] = "",
+    notify: Notify = None,
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
     """Fine-tune a model. The run is a job: it is listed, it survives a kill, and Ctrl-C saves it."""
@@ -69,6 +71,9 @@ def train(
         _plan(config, as_json)
         return
     earliest = start_time(not_before) if not_before else 0.0
+    if sweep and notify:
+        raise UsageError("--notify is for one run; `camelid jobs notify add URL` tells of every job of a sweep.")
+    listeners = EndListeners.parse(notify, detach)
     if sweep:
         steps = sweep_steps(config, sweep)
         for step in steps:
@@ -80,9 +85,10 @@ def train(
         store, settings = open_store(), config.model_dump(mode="json")
         needs = possible_needs(store, "train", settings)
         job = store.submit("train", settings, name, priority, earliest=earliest, needs=needs)
+        listeners.queued(store, job)
         typer.echo(f"Job {job.id} is queued. `camelid jobs logs {job.id} --follow` shows it; `camelid worker` runs it.")
         return
-    print_summary(run_job("train", config, name, config.model.name), as_json)
+    print_summary(run_job("train", config, name, config.model.name, listeners=listeners), as_json)
 
 
 def _sweep(steps: list[Step], jobs: StepJobs, detach: bool, as_json: bool) -> None:
