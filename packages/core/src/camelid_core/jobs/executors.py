@@ -24,7 +24,11 @@ _BLOCKED_SIGNALS = {signal.SIGTERM, signal.SIGUSR1}
 
 
 class AttemptHandle(Protocol):
-    """One started attempt."""
+    """One started attempt. One that `outlives_worker` goes on when the worker stops, and the next worker attaches itself
+    to it."""
+
+    @property
+    def outlives_worker(self) -> bool: ...
 
     @property
     def identity(self) -> str:
@@ -39,6 +43,9 @@ class AttemptHandle(Protocol):
     def kill(self) -> None:
         """Kill it and all processes it started, at once; harmless when nothing is left."""
 
+    def leave(self) -> None:
+        """This worker no longer holds the job, or stops: kill it, unless it outlives the worker."""
+
 
 class Executor(Protocol):
     """A place to run attempts. `name` is what a recipe says in `[launch] executor`."""
@@ -48,6 +55,10 @@ class Executor(Protocol):
 
     def start(self, job: Job, directory: Path) -> AttemptHandle:
         """Start the claimed job's attempt in `directory`, which exists and is empty."""
+
+    def attach(self, job: Job, directory: Path) -> AttemptHandle | None:
+        """The attempt in `directory`, if an earlier worker started it and it still runs: the job goes on with it.
+        None where attempts end with their worker, and where it has ended or was asked to stop."""
 
     def kill_leftovers(self, directory: Path) -> None:
         """Kill whatever an earlier attempt, whose directory this is, left running."""
@@ -94,6 +105,9 @@ class LocalExecutor:
             raise
         return handle
 
+    def attach(self, job: Job, directory: Path) -> None:
+        return None
+
     def kill_leftovers(self, directory: Path) -> None:
         identity = ProcessIdentity.read(directory)
         if identity is not None:
@@ -101,6 +115,8 @@ class LocalExecutor:
 
 
 class LocalAttemptHandle:
+    outlives_worker = False
+
     def __init__(self, process: subprocess.Popen[bytes], identity: ProcessIdentity) -> None:
         self._process = process
         self._identity = identity
@@ -123,6 +139,9 @@ class LocalAttemptHandle:
     def kill(self) -> None:
         self._identity.kill()
         self._process.wait()
+
+    def leave(self) -> None:
+        self.kill()
 
 
 def _withheld_credentials_note(withheld: Sequence[str]) -> str:

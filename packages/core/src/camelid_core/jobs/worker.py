@@ -24,7 +24,8 @@ from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, make_private_d
 
 from .attempt_result import AttemptResult, Outcome
 from .database import TableUnavailable
-from .executors import Executor, LocalExecutor
+from .detached_handle import ClusterUnreachable
+from .executors import AttemptHandle, Executor, LocalExecutor
 from .job import Job, JobState
 from .lease import JobLease
 from .oom_kills import count_oom_kills
@@ -112,6 +113,10 @@ class Worker:
                 return self.store.get(job.id)
             except TableUnavailable:
                 raise
+            except ClusterUnreachable as error:
+                with suppress(StaleAttempt):
+                    return self.store.mark_lost(job, str(error))
+                return self.store.get(job.id)
             except Exception as error:  # any other error ends the job, not the worker
                 if not isinstance(error, CamelidError):
                     traceback.print_exc()
@@ -123,24 +128,27 @@ class Worker:
         job = lease.job
         directory = attempt_directory(self.home, job.id, job.epoch)
         executor = self._executor_for(job)
+        attached = attach_to_running(executor, job, directory)
         for earlier in earlier_attempts(directory):
-            executor.kill_leftovers(earlier)
-            _delete_incomplete_output(earlier)
+            if attached is None or earlier != attached[0]:
+                executor.kill_leftovers(earlier)
+                _delete_incomplete_output(earlier)
         success = self._earlier_success(job)
         if success is not None:
             return publish(self.store, self.store.start(job), *success, self._verify)
-        make_private_directory(directory.parent, self.home)
-        directory.mkdir(PRIVATE_DIRECTORY_MODE)
-        kills = count_oom_kills()
-        handle = executor.start(job, directory)
+        kills, code = count_oom_kills(), None
+        directory, handle = attached or self._start(executor, job, directory)
         try:
             self.store.start(job, handle.identity)
-            code = supervise(handle, lease, stop, EventRelay(directory, on_event), self._save_seconds)
+            leave = handle.outlives_worker and not cancel_on_stop
+            code = supervise(handle, lease, stop, EventRelay(directory, on_event), self._save_seconds, leave)
         finally:
-            handle.kill()
+            (handle.leave if code is None else handle.kill)()
         if stop and cancel_on_stop:
             with suppress(JobError):  # it ran in the foreground: no other worker shall resume it unasked
                 self.store.request(job.id, "cancel")
+        if code is None and stop and not lease.lost:
+            return self.store.release(job)  # it goes on, and the next worker attaches itself to it
         if code is None:
             raise StaleAttempt(f"Job {job.id} was taken over.")
         result = AttemptResult.read(directory) or AttemptResult.from_exit_code(
@@ -149,6 +157,11 @@ class Worker:
         if result.how == Outcome.SUCCEEDED:
             return publish(self.store, job, directory, result, self._verify)
         return self._record_end(job, result, stop)
+
+    def _start(self, executor: Executor, job: Job, directory: Path) -> tuple[Path, AttemptHandle]:
+        make_private_directory(directory.parent, self.home)
+        directory.mkdir(PRIVATE_DIRECTORY_MODE)
+        return directory, executor.start(job, directory)
 
     def _earlier_success(self, job: Job) -> tuple[Path, AttemptResult] | None:
         """An earlier attempt that had succeeded but was not published: its worker died, or the place was occupied."""
@@ -165,7 +178,7 @@ class Worker:
         if request in ("cancel", "pause"):
             return self._record_stopped(job, result, JobState.CANCELLED if request == "cancel" else JobState.PAUSED)
         if result.how == Outcome.FENCED:
-            return self.store.mark_lost(job)
+            return self.store.mark_lost(job, result.message)
         if stop and result.how in (Outcome.SAVED, Outcome.KILLED):
             return self.store.release(job)
         if result.how == Outcome.SAVED:
@@ -189,6 +202,16 @@ def chosen_executor(job: Job) -> Executor:
     from camelid_core.plugins import load_host
 
     return load_host().executors[name]  # type: ignore[no-any-return]
+
+
+def attach_to_running(executor: Executor, job: Job, directory: Path) -> tuple[Path, AttemptHandle] | None:
+    """The newest attempt before the one in `directory`, with its handle, if it still runs and the job can go on with
+    it."""
+    for earlier in earlier_attempts(directory)[:1]:
+        handle = executor.attach(job, earlier)
+        if handle is not None:
+            return earlier, handle
+    return None
 
 
 def _delete_incomplete_output(attempt: Path) -> None:

@@ -1,0 +1,102 @@
+"""A real Ray cluster of two machines on this one, with a token, and a home that both see."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytest.importorskip("ray", reason="Ray is not installed")
+
+ROOT = Path(__file__).parents[3]
+TASKS = ROOT / "packages" / "core" / "tests" / "jobs"
+"""Where the task `tick` is, which counts and can go wrong."""
+NODE = "CAMELID_TEST_NODE"
+CPUS = 4
+"""Cores that each machine says it has: of this one's two, as nothing here computes."""
+
+
+@dataclass
+class Cluster:
+    """`kill(number)` ends one of the machines as a power cut does."""
+
+    directory: Path
+    token: str = field(default_factory=lambda: secrets.token_hex(32))
+    marks: list[str] = field(default_factory=list)
+    port: int = field(default_factory=lambda: free_port())
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start_head(self) -> None:
+        self._start(
+            "--head", "--port=0", f"--dashboard-port={self.port}", f"--ray-client-server-port={free_port()}",
+            f"--temp-dir={self.directory}",
+        )  # fmt: skip
+
+    def join(self) -> None:
+        self._start(f"--address={(self.directory / 'ray_current_cluster').read_text().strip()}")
+
+    def kill(self, number: int) -> None:
+        """What the machine started after the tests' own Ray, too."""
+        for _ in range(3):
+            for process in psutil.process_iter():
+                with suppress(psutil.Error, OSError):
+                    if process.environ().get(NODE) == self.marks[number]:
+                        process.kill()
+
+    def stop(self) -> None:
+        for number in range(len(self.marks)):
+            self.kill(number)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _start(self, *arguments: str) -> None:
+        self.marks.append(secrets.token_hex(8))
+        sources = [*ROOT.glob("packages/*/src"), *ROOT.glob("plugins/*/src"), TASKS, Path(__file__).parent]
+        environment = os.environ | {
+            "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, NODE: self.marks[-1],
+            "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.pathsep.join(map(str, sources)),
+            "RAY_enable_metrics_collection": "0", "CAMELID_PLUGINS": "executor-contract==1=camelid_core.plugin_kit.contract_tasks stub-engine==1=stub_engine",
+        }  # fmt: skip
+        always = (f"--num-cpus={CPUS}", "--num-gpus=0", "--object-store-memory=80000000", "--min-worker-port=0",
+                  "--max-worker-port=0", f"--dashboard-agent-listen-port={free_port()}", "--disable-usage-stats")  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "ray.scripts.scripts", "start", *always, *arguments],
+            env=environment, capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    made = Cluster(Path(tempfile.mkdtemp(prefix="ray", dir="/tmp")))  # short: sockets lie below it
+    try:
+        made.start_head()
+        made.join()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CAMELID_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

@@ -1,0 +1,1 @@
+CAMELID_API = 1
