@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from camelid_core.jobs.store import JobStore
 
 pytest.importorskip("ray", reason="Ray is not installed")
 
@@ -49,13 +50,16 @@ class Cluster:
     def join(self) -> None:
         self._start(f"--address={(self.directory / 'ray_current_cluster').read_text().strip()}")
 
-    def kill(self, number: int) -> None:
-        """What the machine started after the tests' own Ray, too."""
+    def kill(self, number: int) -> int:
+        """All that runs on the machine, what Ray started there too; how many processes that were."""
+        killed = 0
         for _ in range(3):
             for process in psutil.process_iter():
                 with suppress(psutil.Error, OSError):
                     if process.environ().get(NODE) == self.marks[number]:
                         process.kill()
+                        killed += 1
+        return killed
 
     def stop(self) -> None:
         for number in range(len(self.marks)):
@@ -94,6 +98,14 @@ def cluster() -> Iterator[Cluster]:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CAMELID_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+@pytest.fixture
+def store(home: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> JobStore:
+    """The jobs of a home whose executor `ray` is set to the cluster."""
+    monkeypatch.setenv("CAMELID_RAY_ADDRESS", cluster.address)
+    monkeypatch.setenv("CAMELID_RAY_TOKEN", cluster.token)
+    return JobStore(home / "jobs.sqlite3", backoff=(0.2, 0.2, 0.2))
 
 
 def free_port() -> int:

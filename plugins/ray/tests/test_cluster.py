@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -20,24 +18,9 @@ from camelid_core.jobs.worker import Worker
 from camelid_core.testing import assert_executor_contract
 from camelid_ray.executor import RayExecutor
 
+from .support import until
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-
-PATIENCE = 600.0
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
-@pytest.fixture
-def store(home: Path, cluster, monkeypatch) -> JobStore:
-    monkeypatch.setenv("CAMELID_RAY_ADDRESS", cluster.address)
-    monkeypatch.setenv("CAMELID_RAY_TOKEN", cluster.token)
-    return JobStore(home / "jobs.sqlite3", backoff=(0.2, 0.2, 0.2))
-
 
 @pytest.fixture
 def worker(store: JobStore) -> Worker:

@@ -19,11 +19,14 @@ from camelid_core.errors import CamelidError
 from camelid_core.file_permissions import open_private
 from camelid_core.subprocesses import child_environment, module_command
 
-from .attempt_result import AttemptResult, ExitCode
-from .detached_order import DetachedOrder, own_version
+from .attempt_result import AttemptResult, ExitCode, Outcome
+from .detached_order import DetachedOrder, last_request, own_version
 from .process_identity import ATTEMPT_VARIABLE, ProcessIdentity
 from .run_directories import LOG, home_of
 
+PREEMPTED = "preempted"
+"""The kind of result of an attempt that saved because its cluster took the machine back."""
+_TAKEN_BACK = "The cluster ended it, for its time limit or for another job. It saved, and goes on in another attempt."
 SIGNAL_BASE = 128
 """A process that was ended by signal n is reported with exit code 128 + n, as shells do."""
 _CLUSTER_PREFIXES = ("RAY_", "SLURM_")
@@ -31,8 +34,12 @@ _CLUSTER_PREFIXES = ("RAY_", "SLURM_")
 _BLOCKED = {signal.SIGTERM, signal.SIGUSR1}
 
 
-def main(directory: Path) -> int:
-    """Run the attempt in `directory`; the exit code is its own, or 128 + the signal that ended it."""
+def main(directory: Path, term_saves: bool = False) -> int:
+    """Run the attempt in `directory`; the exit code is its own, or 128 + the signal that ended it.
+
+    SIGUSR1 and SIGUSR2, which announce a time limit or a preemption, have it save; the job then goes on in another
+    attempt. So does SIGTERM where `term_saves`.
+    """
     try:
         order = DetachedOrder.read(directory)
         _check_version(order)
@@ -43,13 +50,20 @@ def main(directory: Path) -> int:
     with open_private(directory / LOG, "ab") as log:
         process = _start(order, directory, log.fileno())
     identity = ProcessIdentity.of(process.pid, order.mark)
-    signal.signal(signal.SIGTERM, lambda *_: identity.kill())
-    # what comes before its end asks for saving: a time limit or a preemption
-    signal.signal(signal.SIGUSR1, lambda *_: process.send_signal(signal.SIGTERM))
-    signal.signal(signal.SIGUSR2, lambda *_: process.send_signal(signal.SIGTERM))
+    announced: list[int] = []
+
+    def save(number: int, frame: object) -> None:
+        announced.append(number)
+        process.send_signal(signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, save if term_saves else lambda *_: identity.kill())
+    signal.signal(signal.SIGUSR1, save)
+    signal.signal(signal.SIGUSR2, save)
     identity.write(directory)
     code = process.wait()
     identity.kill()
+    if announced and code == ExitCode.SAVED and not last_request(directory):
+        AttemptResult(Outcome.SAVED, _TAKEN_BACK, PREEMPTED).write(directory)
     return code if code >= 0 else SIGNAL_BASE - code
 
 

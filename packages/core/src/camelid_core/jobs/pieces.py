@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from camelid_core.errors import CamelidError, JobError, UsageError
-from camelid_core.events import EventLog
+from camelid_core.events import EventLog, read_events
 from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE
 from camelid_core.integrity import write_durably
 from camelid_core.tasks import Interrupted, StopRequest, TaskContext, import_attribute
@@ -79,12 +79,15 @@ def run_in_pieces(
     place.mkdir(PRIVATE_DIRECTORY_MODE, exist_ok=True)
     stop = _StopRelay(place / _STOP, context)
 
+    logs = _LogRelay(place, context)
+
     def look() -> None:
         stop()
+        logs()
         tick()
 
     results = _runner(executor).run_pieces(pieces, context.directory, look, apart)
-    tick()
+    look()
     failed = [result for result in results.values() if result.how not in (Outcome.SUCCEEDED, Outcome.SAVED)]
     if failed:
         raise _error_of(failed[0])
@@ -168,6 +171,22 @@ class _StopRelay:
         if now != self._written:
             write_durably(self._path, now.encode(), private=True)
             self._written = now
+
+
+class _LogRelay:
+    """Passes on what pieces log, with their names."""
+
+    def __init__(self, place: Path, context: TaskContext) -> None:
+        self._place = place
+        self._context = context
+        self._read: dict[Path, int] = {}
+
+    def __call__(self) -> None:
+        for path in sorted(self._place.glob(f"*/*/{EVENTS}")):
+            events, self._read[path] = read_events(path, self._read.get(path, 0))
+            for event in events:
+                if event["kind"] == "log":
+                    self._context.emit("log", text=f"{path.parts[-3]}: {event.get('text', '')}")
 
 
 def _runner(executor: str) -> RunsPieces:

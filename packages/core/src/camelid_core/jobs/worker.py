@@ -24,6 +24,7 @@ from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, make_private_d
 
 from .attempt_result import AttemptResult, Outcome
 from .database import TableUnavailable
+from .detached import PREEMPTED
 from .detached_handle import ClusterUnreachable
 from .executors import AttemptHandle, Executor, LocalExecutor
 from .job import Job, JobState
@@ -179,7 +180,7 @@ class Worker:
             return self._record_stopped(job, result, JobState.CANCELLED if request == "cancel" else JobState.PAUSED)
         if result.how == Outcome.FENCED:
             return self.store.mark_lost(job, result.message)
-        if stop and result.how in (Outcome.SAVED, Outcome.KILLED):
+        if (stop and result.how in (Outcome.SAVED, Outcome.KILLED)) or result.kind == PREEMPTED:
             return self.store.release(job)
         if result.how == Outcome.SAVED:
             message = f"It was asked from outside to stop, and left. {resume_hint(self.home, job.id)}"

@@ -1,7 +1,7 @@
 """A plugin with the task that executors are tested with: it counts, and goes wrong as it is told.
 
-Not loaded by the product: who tests an executor sets CAMELID_PLUGINS=executor-contract==1=camelid_core.plugin_kit.contract_tasks where
-attempts run.
+Not loaded by the product: who tests an executor sets
+CAMELID_PLUGINS=executor-contract==1=camelid_core.plugin_kit.contract_tasks where attempts run.
 """
 
 from __future__ import annotations

@@ -97,6 +97,13 @@ class _Contract:
         make_private_directory(directory, self._store.path.parent)
         handle = self._executor.start(job, directory)
         running = self._store.start(job, handle.identity)
+        try:
+            self._leftovers(running, directory, handle)
+        finally:
+            handle.kill()
+            self._store.finish(running, JobState.FAILED)
+
+    def _leftovers(self, running: Job, directory: Path, handle: AttemptHandle) -> None:
         self._await(lambda: self._lines(directory), handle)
         found = self._executor.attach(running, directory)
         assert (found is not None) == handle.outlives_worker, (
@@ -108,8 +115,6 @@ class _Contract:
         self._assert_quiet(directory, "after kill_leftovers")
         assert self._executor.attach(running, directory) is None, f"{self._name}: attach found one that was killed"
         self._executor.kill_leftovers(directory)  # again: harmless
-        handle.kill()
-        self._store.finish(running, JobState.FAILED)
 
     def _run(self, request: Any = "", save_seconds: float = 20.0, **config: Any) -> Job:
         return self._work(self._store.submit("count", config), request, 0, save_seconds)
