@@ -72,7 +72,7 @@ class Cluster:
         environment = os.environ | {
             "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, NODE: self.marks[-1],
             "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.pathsep.join(map(str, sources)),
-            "RAY_enable_metrics_collection": "0", "CAMELID_PLUGINS": "executor-contract==1=camelid_core.plugin_kit.contract_tasks stub-engine==1=stub_engine",
+            "RAY_enable_metrics_collection": "0", "RAY_raylet_start_wait_time_s": "600", "CAMELID_PLUGINS": "executor-contract==1=camelid_core.plugin_kit.contract_tasks stub-engine==1=stub_engine",
         }  # fmt: skip
         always = (f"--num-cpus={CPUS}", "--num-gpus=0", "--object-store-memory=80000000", "--min-worker-port=0",
                   "--max-worker-port=0", f"--dashboard-agent-listen-port={free_port()}", "--disable-usage-stats")  # fmt: skip

@@ -8,7 +8,6 @@ function of ours by its name and a path, in the attempt's private directory; not
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -109,7 +108,7 @@ class SlurmJob:
         if code is not None:
             return code
         if self._local_start:
-            running = process_start_time(int(self._id)) == self._local_start and not _is_zombie(int(self._id))
+            running = process_start_time(int(self._id)) == self._local_start and not _has_ended(int(self._id))
             return None if running else _code_or_lost(self._directory)
         return self._code_from_slurm()
 
@@ -186,13 +185,13 @@ def _submit(settings: SlurmSettings, job: Job, directory: Path) -> dict[str, str
             f"{error}. Give camelid worker where sbatch is, or `camelid plugins settings slurm cluster=local`."
         ) from None
     if settings.cluster == "local":
-        _CHILDREN.append(submitted)
+        _CHILDREN[submitted.job_id] = submitted
         return {"id": submitted.job_id, "started": process_start_time(int(submitted.job_id))}
     return {"id": submitted.job_id}
 
 
-_CHILDREN: list[Any] = []
-"""Processes on this machine that run as long as they like: nobody waits for them."""
+_CHILDREN: dict[str, Any] = {}
+"""Processes that this one started, by number; kept, as they run as long as they like."""
 
 
 def _parameters(settings: SlurmSettings, job: Job) -> dict[str, Any]:
@@ -235,12 +234,12 @@ def _refuse_nodes(config: Mapping[str, Any]) -> None:
         )
 
 
-def _is_zombie(pid: int) -> bool:
+def _has_ended(pid: int) -> bool:
+    """Whether a process has ended though its number is still there: its parent has not asked for its end yet."""
+    child = _CHILDREN.get(str(pid))
+    if child is not None:
+        return bool(child.done())
     try:
-        os.waitpid(pid, os.WNOHANG)
-    except OSError:
-        pass  # not our child
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return True
