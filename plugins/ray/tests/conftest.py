@@ -21,11 +21,13 @@ from camelid_core.jobs.store import JobStore
 pytest.importorskip("ray", reason="Ray is not installed")
 
 ROOT = Path(__file__).parents[3]
-TASKS = ROOT / "packages" / "core" / "tests" / "jobs"
-"""Where the task `tick` is, which counts and can go wrong."""
 NODE = "CAMELID_TEST_NODE"
-CPUS = 4
-"""Cores that each machine says it has: of this one's two, as nothing here computes."""
+TRIES = 10
+ALWAYS = (
+    "--num-cpus=4", "--num-gpus=0", "--object-store-memory=80000000", "--min-worker-port=0", "--max-worker-port=0",
+    "--disable-usage-stats",
+)  # fmt: skip
+"""Each machine says that it has four cores, whatever this one has: nothing here computes for long."""
 
 
 @dataclass
@@ -67,20 +69,28 @@ class Cluster:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _start(self, *arguments: str) -> None:
-        self.marks.append(secrets.token_hex(8))
-        sources = [*ROOT.glob("packages/*/src"), *ROOT.glob("plugins/*/src"), TASKS, Path(__file__).parent]
-        environment = os.environ | {
+        """Ray gives a machine 30 s to come up, whatever else this one does: it is begun again then."""
+        for _ in range(TRIES):
+            self.marks.append(secrets.token_hex(8))
+            done = subprocess.run(
+                [sys.executable, "-m", "ray.scripts.scripts", "start", *ALWAYS, *arguments,
+                 f"--dashboard-agent-listen-port={free_port()}"],
+                env=os.environ | self._variables(), capture_output=True, text=True, timeout=600,
+            )  # fmt: skip
+            if done.returncode == 0:
+                return
+            self.kill(len(self.marks) - 1)
+            self.marks.pop()
+        raise AssertionError(done.stdout + done.stderr)
+
+    def _variables(self) -> dict[str, str]:
+        sources = [*ROOT.glob("packages/*/src"), *ROOT.glob("plugins/*/src"), Path(__file__).parent]
+        return {
             "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, NODE: self.marks[-1],
-            "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.pathsep.join(map(str, sources)),
-            "RAY_enable_metrics_collection": "0", "RAY_raylet_start_wait_time_s": "600", "CAMELID_PLUGINS": "executor-contract==1=camelid_core.plugin_kit.contract_tasks stub-engine==1=stub_engine",
+            "RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_metrics_collection": "0",
+            "PYTHONPATH": os.pathsep.join(map(str, sources)),
+            "CAMELID_PLUGINS": "executor-contract==1=camelid_core.plugin_kit.contract_tasks stub-engine==1=stub_engine",
         }  # fmt: skip
-        always = (f"--num-cpus={CPUS}", "--num-gpus=0", "--object-store-memory=80000000", "--min-worker-port=0",
-                  "--max-worker-port=0", f"--dashboard-agent-listen-port={free_port()}", "--disable-usage-stats")  # fmt: skip
-        done = subprocess.run(
-            [sys.executable, "-m", "ray.scripts.scripts", "start", *always, *arguments],
-            env=environment, capture_output=True, text=True, timeout=600,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="session")

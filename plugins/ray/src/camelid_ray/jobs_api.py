@@ -58,14 +58,16 @@ class JobsApi:
             UsageError: it asks for none and is another machine, or it does not take ours.
             ClusterUnreachable: it does not answer.
         """
-        anonymous = self._request("GET", "/api/version", token="").status_code not in _REFUSED
-        if anonymous and not self._here:
+        answer = self._request("GET", "/api/version", token="")
+        if answer.status_code in _REFUSED:
+            self._checked("GET", "/api/version")
+            return
+        self._parsed(answer)
+        if not self._here:
             raise UsageError(
                 f"the Ray cluster at {self.address} asks for no token: whoever reaches it runs code there. Start it with "
                 "RAY_AUTH_MODE=token (Ray 2.52 or newer), or reach it through a tunnel that ends on this machine."
             )
-        if not anonymous:
-            self._checked("GET", "/api/version")
 
     def submit(self, values: Mapping[str, Any]) -> None:
         """Submit a job. Raises JobError: the cluster refuses it."""
