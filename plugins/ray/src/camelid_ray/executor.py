@@ -88,7 +88,7 @@ class RayExecutor:
     def run_pieces(
         self, pieces: Sequence[Piece], directory: Path, tick: Tick, apart: bool = False
     ) -> dict[str, AttemptResult]:
-        from .tasks import run
+        from .ray_tasks import run
 
         return run(SETTINGS.load(), pieces, directory, tick, apart)
 
@@ -133,7 +133,7 @@ def _submitted(directory: Path) -> RayJob | None:
 
 def _request(settings: RaySettings, job: Job, directory: Path, submission: str) -> dict[str, Any]:
     command = [settings.python or sys.executable, "-P", "-m", "camelid_core.jobs.detached", str(directory)]
-    processes = 0 if _is_spread(job.config) else _processes(job.config)
+    processes = _processes(job.config)
     return {
         "entrypoint": shlex.join(command),
         "submission_id": submission,
@@ -143,16 +143,10 @@ def _request(settings: RaySettings, job: Job, directory: Path, submission: str) 
     }
 
 
-def _launch(config: Mapping[str, Any], field: str) -> int:
-    launch = config.get("launch")
-    value = launch.get(field, 1) if isinstance(launch, Mapping) else 1
-    return value if isinstance(value, int) else 1
-
-
-def _is_spread(config: Mapping[str, Any]) -> bool:
-    """Whether pieces do the work: then they take the cores and cards, and not the attempt that waits for them."""
-    return _launch(config, "shards") > 1 or _launch(config, "nodes") > 1
-
-
 def _processes(config: Mapping[str, Any]) -> int:
-    return _launch(config, "processes")
+    """Processes that compute in the attempt itself: none where its pieces do, which take the cores and cards then."""
+    launch = config.get("launch")
+    values = {"nodes": 1, "shards": 1} | (dict(launch) if isinstance(launch, Mapping) else {})
+    if values["nodes"] > 1:
+        return 0
+    return int(values["processes"]) if "processes" in values else int(values["shards"] == 1)

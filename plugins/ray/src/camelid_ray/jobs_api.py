@@ -49,6 +49,11 @@ class JobsApi:
                 "the token. Use https, or a tunnel: `ssh -L 8265:127.0.0.1:8265 HOST` and http://127.0.0.1:8265. Where "
                 "the network is your own: `camelid plugins settings ray plain_http=true`."
             )
+        # no proxy: the token is for the cluster alone; no open connections: nobody would close them
+        self._client = httpx.Client(
+            timeout=_TIMEOUT, trust_env=False, follow_redirects=False, verify=parts.scheme == "https",
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )  # fmt: skip
         self._token = settings.token.get_secret_value().strip() or _token_of_ray(os.environ)
 
     def check_access(self) -> None:
@@ -107,11 +112,7 @@ class JobsApi:
     ) -> httpx.Response:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            # no proxy: the token is for the cluster alone
-            with (
-                httpx.Client(timeout=_TIMEOUT, trust_env=False, follow_redirects=False) as client,
-                client.stream(method, self.address + path, json=values, headers=headers) as answer,
-            ):
+            with self._client.stream(method, self.address + path, json=values, headers=headers) as answer:
                 body = bytearray()
                 for chunk in answer.iter_bytes():
                     body += chunk

@@ -35,6 +35,7 @@ from .settings import SETTINGS, SlurmSettings
 _SUBMISSION = "slurm.json"
 _FOLDER = "submitit"
 _ASK_SECONDS = 20.0
+_ASK_AT_END_SECONDS = 2.0
 _COMMAND_SECONDS = 60.0
 _KILLED = 137
 _WAITS_OR_RUNS = {
@@ -97,6 +98,7 @@ class SlurmJob:
         self._id = str(submitted["id"])
         self._local_start = str(submitted.get("started", ""))
         self._asked = float("-inf")
+        self._ask_seconds = _ASK_SECONDS
         self._state = "PENDING"
 
     @property
@@ -120,12 +122,13 @@ class SlurmJob:
             elif process_start_time(int(self._id)) == self._local_start:
                 psutil.Process(int(self._id)).kill()  # before it began
             return
+        self._asked, self._ask_seconds = float("-inf"), _ASK_AT_END_SECONDS
         # all of its processes at once: a polite end may take as long as it saves
         _ask_slurm("scancel", "--full", "--signal=KILL", self._id)
         _ask_slurm("scancel", self._id)  # one that waits has no processes
 
     def _code_from_slurm(self) -> int | None:
-        if time.monotonic() - self._asked >= _ASK_SECONDS:
+        if time.monotonic() - self._asked >= self._ask_seconds:
             self._asked = time.monotonic()
             self._state = _state_of(self._id)
         state = self._state.partition(" ")[0].rstrip("+")

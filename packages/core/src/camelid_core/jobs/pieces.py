@@ -29,13 +29,26 @@ MAX_TRIES = 5
 """A piece whose machine is lost is run on another one; after so many the job fails."""
 _STOP = "stop"
 _LOOK_SECONDS = 0.5
+_PEER_LOST = "peer_lost"
 _STOPS: tuple[StopRequest, ...] = ("", "finish", "save")
 
 Tick = Callable[[], None]
 
 
 class MachineLost(JobError):
-    """A machine that ran a piece is gone."""
+    """A machine that ran a piece is gone: the attempt is lost, and the job goes on in another one."""
+
+    @property
+    def attempt_result(self) -> AttemptResult:
+        return AttemptResult(Outcome.FENCED, str(self))
+
+
+class PieceFailed(JobError):
+    """A piece ended in an error, which is the attempt's."""
+
+    def __init__(self, attempt_result: AttemptResult) -> None:
+        super().__init__(attempt_result.message)
+        self.attempt_result = attempt_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +102,8 @@ def run_in_pieces(
     results = _runner(executor).run_pieces(pieces, context.directory, look, apart)
     look()
     failed = [result for result in results.values() if result.how not in (Outcome.SUCCEEDED, Outcome.SAVED)]
-    if failed:
-        raise _error_of(failed[0])
+    if failed:  # one that only lost the others is not the cause
+        raise PieceFailed(next((result for result in failed if result.kind != _PEER_LOST), failed[0]))
     if any(result.how == Outcome.SAVED for result in results.values()):
         raise Interrupted
     return {name: result.summary for name, result in results.items()}
@@ -201,9 +214,3 @@ def _runner(executor: str) -> RunsPieces:
             f"{', '.join(able) or 'none is installed; `pip install camelid-ray` adds ray'}."
         )
     return found
-
-
-def _error_of(result: AttemptResult) -> CamelidError:
-    from camelid_core.errors import DiskFull
-
-    return DiskFull(result.message) if result.how == Outcome.DISK_FULL else JobError(result.message)

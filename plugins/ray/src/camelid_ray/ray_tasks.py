@@ -39,6 +39,9 @@ def execute(directory: str, text: str, number: int) -> str:
     with open_private(place / LOG, "ab") as log:
         for descriptor in _STANDARD:
             os.dup2(log.fileno(), descriptor)
+    import ray
+
+    os.environ.setdefault("CAMELID_ADDRESS", ray.util.get_node_ip_address())
     return run_piece(Path(directory), text, number)
 
 
