@@ -73,7 +73,9 @@ def test_the_recipe_in_it_is_the_recipe(recipe, tool, tmp_path):
     found = load(Recipe, inside, [])
     assert found.train.max_steps == 7
     assert (found.launch.nodes, found.launch.processes, found.launch.executor) == (2, 4, "local")
-    assert found.model_dump(exclude={"data", "train", "launch"}) == recipe.model_dump(exclude={"data", "train", "launch"})
+    assert found.model_dump(exclude={"data", "train", "launch"}) == recipe.model_dump(
+        exclude={"data", "train", "launch"}
+    )
 
 
 def test_slurm_runs_the_recipe_on_every_machine_and_goes_on_when_it_is_submitted_again(recipe, tmp_path, monkeypatch):
@@ -83,7 +85,9 @@ def test_slurm_runs_the_recipe_on_every_machine_and_goes_on_when_it_is_submitted
         program.write_text(PROGRAM)
         program.chmod(0o755)
     home = tmp_path / "shared disk"
-    text = launch_file("slurm", recipe, LaunchOptions(name="r", gpu="a100", minutes=90, home=str(home), partition="gpu"))
+    text = launch_file(
+        "slurm", recipe, LaunchOptions(name="r", gpu="a100", minutes=90, home=str(home), partition="gpu")
+    )
     assert {"#SBATCH --nodes=2", "#SBATCH --gpus-per-node=a100:4", "#SBATCH --partition=gpu"} < set(text.splitlines())
     script = tmp_path / "run.sh"
     script.write_text(text)

@@ -52,6 +52,11 @@ class Cluster:
     def join(self) -> None:
         self._start(f"--address={(self.directory / 'ray_current_cluster').read_text().strip()}")
 
+    def keep(self, machines: int) -> None:
+        """Have at least so many machines: tests kill some."""
+        while len(self.marks) < machines:
+            self.join()
+
     def kill(self, number: int) -> int:
         """All that runs on the machine, what Ray started there too; how many processes that were."""
         killed = 0
@@ -61,11 +66,12 @@ class Cluster:
                     if process.environ().get(NODE) == self.marks[number]:
                         process.kill()
                         killed += 1
+        del self.marks[number]
         return killed
 
     def stop(self) -> None:
-        for number in range(len(self.marks)):
-            self.kill(number)
+        while self.marks:
+            self.kill(-1)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _start(self, *arguments: str) -> None:
@@ -79,8 +85,7 @@ class Cluster:
             )  # fmt: skip
             if done.returncode == 0:
                 return
-            self.kill(len(self.marks) - 1)
-            self.marks.pop()
+            self.kill(-1)
         raise AssertionError(done.stdout + done.stderr)
 
     def _variables(self) -> dict[str, str]:

@@ -21,6 +21,7 @@ from .support import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
+
 @pytest.fixture
 def worker(store: JobStore) -> Worker:
     executor = RayExecutor()

@@ -33,7 +33,8 @@ print("JobID|State|NodeList")
 for number in (args[args.index("-j") + 1],):
     pid = (place / f"{number}.pid").read_text()
     cancelled = (place / f"{number}.cancelled").exists()
-    running = Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
+    stat = Path(f"/proc/{pid}/stat")
+    running = stat.exists() and stat.read_text().split(")")[1].split()[0] != "Z"
     print(f"{number}|{'RUNNING' if running else 'CANCELLED by 0' if cancelled else 'COMPLETED'}|x")
 """,
     "scancel": """

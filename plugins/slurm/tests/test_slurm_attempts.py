@@ -1,4 +1,4 @@
-"""Attempts as submitit's jobs: they keep the contract, save before they are taken away, and ask Slurm for what is set."""
+"""Attempts as submitit's jobs: they keep the contract, save before they are taken away, and ask for what is set."""
 
 from __future__ import annotations
 

@@ -45,9 +45,9 @@ class JobsApi:
         self._here = is_loopback(parts.hostname)
         if parts.scheme == "http" and not self._here and not settings.plain_http:
             raise UsageError(
-                f"the address of Ray, {self.address!r}, is another machine's over http, where everybody on the way reads "
-                "the token. Use https, or a tunnel: `ssh -L 8265:127.0.0.1:8265 HOST` and http://127.0.0.1:8265. Where "
-                "the network is your own: `camelid plugins settings ray plain_http=true`."
+                f"the address of Ray, {self.address!r}, is another machine's over http, where everybody on the way "
+                "reads the token. Use https, or a tunnel: `ssh -L 8265:127.0.0.1:8265 HOST` and http://127.0.0.1:8265. "
+                "Where the network is your own: `camelid plugins settings ray plain_http=true`."
             )
         # no proxy: the token is for the cluster alone; no open connections: nobody would close them
         self._client = httpx.Client(
@@ -70,8 +70,8 @@ class JobsApi:
         self._parsed(answer)
         if not self._here:
             raise UsageError(
-                f"the Ray cluster at {self.address} asks for no token: whoever reaches it runs code there. Start it with "
-                "RAY_AUTH_MODE=token (Ray 2.52 or newer), or reach it through a tunnel that ends on this machine."
+                f"the Ray cluster at {self.address} asks for no token: whoever reaches it runs code there. Start it "
+                "with RAY_AUTH_MODE=token (Ray 2.52 or newer), or reach it through a tunnel that ends on this machine."
             )
 
     def submit(self, values: Mapping[str, Any]) -> None:

@@ -104,7 +104,12 @@ class _Running:
         errors = self._ray.exceptions
         try:
             values = json.loads(self._ray.get(reference))
-        except (errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError, errors.TaskUnschedulableError) as error:
+        except (
+            errors.WorkerCrashedError,
+            errors.NodeDiedError,
+            errors.ObjectLostError,
+            errors.TaskUnschedulableError,
+        ) as error:
             why = str(error).strip().splitlines()[:1] or [type(error).__name__]
             if number >= self._tries:
                 raise MachineLost(f"The machine of piece {piece.name} is gone ({why[0]}).") from None
@@ -159,4 +164,6 @@ def _placed(settings: RaySettings, machines: int, tick: Tick) -> Iterator[Sequen
 def _check_machines(nodes: Sequence[dict[str, Any]], machines: int) -> None:
     alive = sum(bool(node.get("Alive")) for node in nodes)
     if alive < machines:
-        raise UsageError(f"launch.nodes is {machines}, and the Ray cluster has {alive} machines. Type launch.nodes={alive}.")
+        raise UsageError(
+            f"launch.nodes is {machines}, and the Ray cluster has {alive} machines. Type launch.nodes={alive}."
+        )

@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr
 
 class RaySettings(Config):
     address: str = "http://127.0.0.1:8265"
-    """Address of the cluster's Jobs API (its dashboard): https://HOST:PORT, or http on this machine or a tunnel's end."""
+    """Address of the cluster's Jobs API (its dashboard): https://HOST:PORT, or http on this machine, as of a tunnel."""
     token: SecretStr = SecretStr("")
     """Token of the cluster; empty takes Ray's own: RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token."""
     plain_http: bool = False

@@ -175,7 +175,9 @@ def _submit(settings: SlurmSettings, job: Job, directory: Path) -> dict[str, str
     try:
         if settings.cluster == "local":
             executor = submitit.LocalExecutor(folder, python=python)
-            executor.update_parameters(timeout_min=settings.minutes, gpus_per_node=settings.gpus * _processes(job.config))
+            executor.update_parameters(
+                timeout_min=settings.minutes, gpus_per_node=settings.gpus * _processes(job.config)
+            )
         else:
             executor = submitit.SlurmExecutor(folder, python=python)
             executor.update_parameters(**_parameters(settings, job))

@@ -24,7 +24,7 @@ _BLOCKED_SIGNALS = {signal.SIGTERM, signal.SIGUSR1}
 
 
 class AttemptHandle(Protocol):
-    """One started attempt. One that `outlives_worker` goes on when the worker stops, and the next worker attaches itself
+    """One started attempt. One that `outlives_worker` goes on when its worker stops, and the next one attaches itself
     to it."""
 
     @property

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from camelid_core.errors import CamelidError, JobError, UsageError
+from camelid_core.errors import JobError, UsageError
 from camelid_core.events import EventLog, read_events
 from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE
 from camelid_core.integrity import write_durably
@@ -53,7 +53,7 @@ class PieceFailed(JobError):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """`target` is the `module:attribute` of `(values, context) -> summary`; `values` and the summary go through JSON."""
+    """`target` is the `module:attribute` of `(values, context) -> summary`; `values` and summary go through JSON."""
 
     name: str
     target: str
@@ -208,7 +208,7 @@ def _runner(executor: str) -> RunsPieces:
     host = load_host()
     found = host.executors[executor]
     if not isinstance(found, RunsPieces):
-        able = [each.name for each in host.executors if isinstance(each, RunsPieces)]
+        able = [name for name in host.executors.names() if isinstance(host.executors[name], RunsPieces)]
         raise UsageError(
             f"launch.executor={executor!r} runs a job on one machine and divides none. Executors that do: "
             f"{', '.join(able) or 'none is installed; `pip install camelid-ray` adds ray'}."

@@ -254,7 +254,7 @@ class JobStore:
             return self._requeue(db, _transition(db, _row_held_by(db, job), JobState.LOST, not_before=0.0))
 
     def mark_lost(self, job: Job, why: str = "") -> Job:
-        """The attempt vanished while its worker is alive. `why`: a sentence on it, if it is known that no worker died."""
+        """The attempt vanished while its worker is alive; `why` is a sentence, where no worker died."""
         with self.database.write() as db:
             return self._mark_lost(db, _row_held_by(db, job), why)
 
@@ -287,16 +287,17 @@ class JobStore:
         if lost.request in ("cancel", "pause"):
             return self._requeue(db, lost)
         if lost.retries >= len(self._backoff):
-            times = f"{lost.retries + 1} times"
             error = (
-                f"{f'{why} It was lost' if why else 'Its worker died'} {times}; see `camelid jobs logs {job.id}`, "
+                f"{f'{why} It was lost' if why else 'Its worker died'} {lost.retries + 1} times; "
+                f"see `camelid jobs logs {job.id}`, "
                 f"then `camelid jobs retry {job.id}`."
             )
             return _transition(db, lost, JobState.FAILED, error=error, error_kind="lost", ended=self.clock.wall())
         wait = self._backoff[lost.retries]
+        who = f"{why} A worker" if why else "Its worker died; another"
         return _update(
             db, lost, retries=lost.retries + 1, not_before=self.clock.now() + wait,
-            error_kind="lost", error=f"{f'{why} A worker' if why else 'Its worker died; another'} takes it up again in {wait:g} s, "
+            error_kind="lost", error=f"{who} takes it up again in {wait:g} s, "
             f"`camelid jobs retry {job.id} --here` at once.",
         )  # fmt: skip
 

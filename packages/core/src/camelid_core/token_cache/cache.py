@@ -111,8 +111,8 @@ class TokenCache:
     def encode_part(
         self, records: Iterable[Record], encoder: Encoder, number: int, of: int, progress: EncodingProgress
     ) -> int:
-        """Make every `of`-th shard of `records`, from shard `number` on, for an `encode` that comes later; how many rows
-        these are. Several processes, also on several machines that share the directory, do it at the same time."""
+        """Make every `of`-th shard of `records`, from shard `number` on, for a later `encode`; how many rows these are.
+        Several processes, also on several machines that share the directory, do it at the same time."""
         directory = self.directory / encoder_key(encoder)
         in_use = DirectoryInUse(directory)
         done = 0

@@ -8,6 +8,7 @@ machine answers only what is missing, and the result is that of one process.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 from camelid_core.jobs.pieces import MAX_TRIES, Piece, piece_directory, run_in_pieces, with_pieces
 from camelid_core.tasks import TaskContext
@@ -72,7 +73,7 @@ def row_ranges(rows: int, shards: int) -> list[tuple[int, int]]:
     """First and last number of each shard's rows: every row once, and none of them empty."""
     count = min(shards, rows)
     bounds = [rows * number // count for number in range(count + 1)]
-    return [(start + 1, end) for start, end in zip(bounds, bounds[1:], strict=False)]
+    return [(start + 1, end) for start, end in pairwise(bounds)]
 
 
 def _tokens(result: Result) -> int:

@@ -128,7 +128,8 @@ def recorded_answers(
     callbacks by label."""
     return {
         label: RecordedResults(
-            [directory / work_file_name(number) for directory in with_pieces(directories)], on_result=(on_result or {}).get(label)
+            [directory / work_file_name(number) for directory in with_pieces(directories)],
+            on_result=(on_result or {}).get(label),
         )
         for number, label in enumerate(model_labels(model_names(config)))
     }

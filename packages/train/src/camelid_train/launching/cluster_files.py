@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from camelid_core.errors import UsageError
 from camelid_core.datasets.dataset import Source
+from camelid_core.errors import UsageError
 from camelid_core.paths import is_existing_path
 
 from camelid_train.config import Recipe
@@ -126,7 +126,7 @@ TOOLS: Mapping[str, Callable[[Recipe, LaunchOptions], str]] = {
 
 
 def _run(recipe: Recipe, root: str, options: LaunchOptions, ranks: list[str]) -> str:
-    """The shell text for each machine. A home of its own for each: the job table's locks are not shared over networks."""
+    """The shell text for each machine. Each has a home of its own: a job table's locks do not hold over networks."""
     name = _name(options)
     lines = [
         "set -eu",
