@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from camelid_core.jobs.pieces import Piece, Tick
 from camelid_core.jobs.process_identity import ProcessIdentity
 from camelid_core.jobs.run_directories import LOG
 from camelid_core.json_files import object_in
+from camelid_core.subprocesses import module_command
 
 from .jobs_api import JobsApi
 from .settings import SETTINGS, RaySettings
@@ -132,7 +132,7 @@ def _submitted(directory: Path) -> RayJob | None:
 
 
 def _request(settings: RaySettings, job: Job, directory: Path, submission: str) -> dict[str, Any]:
-    command = [settings.python or sys.executable, "-P", "-m", "camelid_core.jobs.detached", str(directory)]
+    command = module_command("camelid_core.jobs.detached", str(directory), python=settings.python)
     processes = _processes(job.config)
     return {
         "entrypoint": shlex.join(command),

@@ -128,7 +128,8 @@ def _token_of_ray(environment: Mapping[str, str]) -> str:
     """The token where Ray itself looks for it."""
     if token := environment.get("RAY_AUTH_TOKEN", "").strip():
         return token
-    file = Path(environment.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+    given = environment.get("RAY_AUTH_TOKEN_PATH")
+    file = Path(given) if given else Path.home() / ".ray" / "auth_token"
     try:
         return file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):

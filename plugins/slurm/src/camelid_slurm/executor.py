@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +26,7 @@ from camelid_core.jobs.job import Job
 from camelid_core.jobs.process_identity import ProcessIdentity, process_start_time
 from camelid_core.jobs.run_directories import LOG
 from camelid_core.json_files import object_in
-from camelid_core.subprocesses import SAFE_PATH
+from camelid_core.subprocesses import SAFE_PATH, python_command
 
 from .entry import exit_code_in, run_attempt
 from .settings import SETTINGS, SlurmSettings
@@ -171,7 +170,7 @@ def _submit(settings: SlurmSettings, job: Job, directory: Path) -> dict[str, str
 
     folder = directory / _FOLDER
     folder.mkdir(PRIVATE_DIRECTORY_MODE)
-    python = f"{shlex.quote(settings.python or sys.executable)} -P"
+    python = shlex.join(python_command(settings.python))
     try:
         if settings.cluster == "local":
             executor = submitit.LocalExecutor(folder, python=python)
