@@ -28,6 +28,10 @@ def worker(store: JobStore) -> Worker:
     return Worker(store, lambda job: executor, lease_seconds=60)
 
 
+def running(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
 def directory_of(store: JobStore, job: Job, epoch: int = 1) -> Path:
     return attempt_directory(store.path.parent, job.id, epoch)
 
@@ -46,18 +50,18 @@ def test_an_attempt_goes_on_when_its_worker_stops_and_the_next_one_takes_it_up(s
     stop()
     first.join()
     assert store.get(job.id).state == JobState.QUEUED
-    assert psutil.pid_exists(pid)
+    assert running(pid)
     second = threading.Thread(target=worker.run_once)
     second.start()
     until(lambda: store.get(job.id).state == JobState.RUNNING)
-    assert psutil.pid_exists(pid)
+    assert running(pid)
     store.request(job.id, "finish")
     second.join()
     done = store.get(job.id)
     assert (done.state, done.epoch, done.summary["first"]) == (JobState.SUCCEEDED, 2, 0), done.error
     assert done.process.startswith("Ray job camelid-1-1-")
     assert not directory_of(store, job, 2).exists()
-    until(lambda: not psutil.pid_exists(pid))
+    until(lambda: not running(pid))
 
 
 def test_a_wrong_token_is_refused_with_what_to_type(store, worker, monkeypatch):

@@ -17,7 +17,7 @@ from camelid_core.errors import UsageError
 from camelid_core.file_permissions import open_private
 from camelid_core.integrity import write_durably
 from camelid_core.jobs.attempt_result import AttemptResult, ExitCode
-from camelid_core.jobs.detached_handle import DetachedHandle, end_detached
+from camelid_core.jobs.detached_handle import DetachedHandle, end_detached, may_run
 from camelid_core.jobs.detached_order import DetachedOrder, last_request, new_mark
 from camelid_core.jobs.job import Job
 from camelid_core.jobs.pieces import Piece, Tick
@@ -65,8 +65,11 @@ class RayExecutor:
 
     def attach(self, job: Job, directory: Path) -> DetachedHandle | None:
         """Raises ClusterUnreachable: whether it runs is not known."""
-        found = _submitted(directory)
-        if found is None or last_request(directory) or AttemptResult.read(directory) is not None:
+        try:
+            found = _submitted(directory)
+        except UsageError:
+            return None
+        if found is None or last_request(directory) or not may_run(directory):
             return None
         try:
             running = found.exit_code() is None
@@ -79,9 +82,13 @@ class RayExecutor:
         return handle
 
     def kill_leftovers(self, directory: Path) -> None:
-        found = _submitted(directory)
+        """One of a cluster that may not be asked any more leaves by itself: nobody watches it."""
+        try:
+            found = _submitted(directory)
+        except UsageError:
+            found = None
         if found is not None:
-            end_detached(found, directory, AttemptResult.read(directory) is None)
+            end_detached(found, directory, may_run(directory))
         elif (identity := ProcessIdentity.read(directory)) is not None:
             identity.kill()
 

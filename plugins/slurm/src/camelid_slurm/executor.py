@@ -19,8 +19,8 @@ import psutil
 from camelid_core.errors import JobError, UsageError
 from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, open_private
 from camelid_core.integrity import write_durably
-from camelid_core.jobs.attempt_result import AttemptResult, ExitCode
-from camelid_core.jobs.detached_handle import ClusterUnreachable, DetachedHandle, end_detached
+from camelid_core.jobs.attempt_result import ExitCode
+from camelid_core.jobs.detached_handle import ClusterUnreachable, DetachedHandle, end_detached, may_run
 from camelid_core.jobs.detached_order import DetachedOrder, last_request, new_mark
 from camelid_core.jobs.job import Job
 from camelid_core.jobs.process_identity import ProcessIdentity, process_start_time
@@ -76,8 +76,7 @@ class SlurmExecutor:
     def attach(self, job: Job, directory: Path) -> DetachedHandle | None:
         """Raises ClusterUnreachable: whether it runs is not known."""
         found = _submitted(directory)
-        ended = AttemptResult.read(directory) is not None
-        if found is None or ended or last_request(directory) or found.exit_code() is not None:
+        if found is None or not may_run(directory) or last_request(directory) or found.exit_code() is not None:
             return None
         handle = DetachedHandle(found, directory)
         handle.beat()
@@ -86,7 +85,7 @@ class SlurmExecutor:
     def kill_leftovers(self, directory: Path) -> None:
         found = _submitted(directory)
         if found is not None:
-            end_detached(found, directory, AttemptResult.read(directory) is None)
+            end_detached(found, directory, may_run(directory))
 
 
 class SlurmJob:

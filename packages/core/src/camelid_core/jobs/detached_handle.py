@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Literal, Protocol
 
-from camelid_core.errors import JobError
+from camelid_core.errors import CamelidError, JobError
 
 from .attempt_result import AttemptResult, ExitCode, Outcome
 from .detached import SIGNAL_BASE
@@ -80,16 +80,13 @@ class DetachedHandle:
     def request_stop(self, stop: Literal["finish", "save"]) -> None:
         self._beats.request(stop)
 
-    def leave(self) -> None:
-        """The worker goes: the attempt waits for the next one."""
-
     def kill(self) -> None:
         end_detached(self._job, self._directory, self._code is None)
 
     def _ask(self) -> int | None:
         try:
             code = self._job.exit_code()
-        except ClusterUnreachable:
+        except CamelidError:  # a token that it no longer takes, too
             if time.monotonic() - self._heard < self._silence_seconds:
                 return None
             code = ExitCode.FENCED
@@ -98,6 +95,12 @@ class DetachedHandle:
             lost = f"The cluster has lost it: {self._job.identity}."
             AttemptResult(Outcome.FENCED, lost).write(self._directory)  # should it end after all, its own replaces this
         return code if code is None or code <= SIGNAL_BASE else SIGNAL_BASE - code
+
+
+def may_run(directory: Path) -> bool:
+    """Whether the attempt may run still: it has left no result, or its cluster had lost it and may have found it."""
+    result = AttemptResult.read(directory)
+    return result is None or result.how == Outcome.FENCED
 
 
 def end_detached(job: ClusterJob, directory: Path, runs: bool = True) -> None:
@@ -111,7 +114,7 @@ def end_detached(job: ClusterJob, directory: Path, runs: bool = True) -> None:
                 job.end()
             while job.exit_code() is None and time.monotonic() < deadline:
                 time.sleep(0.2)
-        except ClusterUnreachable:
+        except CamelidError:
             pass
     identity = ProcessIdentity.read(directory)
     if identity is not None:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from camelid_core.file_permissions import open_private
 from camelid_core.subprocesses import child_environment, module_command, variables_with_credentials
@@ -24,11 +24,8 @@ _BLOCKED_SIGNALS = {signal.SIGTERM, signal.SIGUSR1}
 
 
 class AttemptHandle(Protocol):
-    """One started attempt. One that `outlives_worker` goes on when its worker stops, and the next one attaches itself
-    to it."""
-
-    @property
-    def outlives_worker(self) -> bool: ...
+    """One started attempt. One whose attribute `outlives_worker` is true goes on when its worker stops or dies, and the
+    next worker attaches itself to it."""
 
     @property
     def identity(self) -> str:
@@ -43,9 +40,6 @@ class AttemptHandle(Protocol):
     def kill(self) -> None:
         """Kill it and all processes it started, at once; harmless when nothing is left."""
 
-    def leave(self) -> None:
-        """This worker no longer holds the job, or stops: kill it, unless it outlives the worker."""
-
 
 class Executor(Protocol):
     """A place to run attempts. `name` is what a recipe says in `[launch] executor`."""
@@ -56,12 +50,17 @@ class Executor(Protocol):
     def start(self, job: Job, directory: Path) -> AttemptHandle:
         """Start the claimed job's attempt in `directory`, which exists and is empty."""
 
-    def attach(self, job: Job, directory: Path) -> AttemptHandle | None:
-        """The attempt in `directory`, if an earlier worker started it and it still runs: the job goes on with it.
-        None where attempts end with their worker, and where it has ended or was asked to stop."""
-
     def kill_leftovers(self, directory: Path) -> None:
         """Kill whatever an earlier attempt, whose directory this is, left running."""
+
+
+@runtime_checkable
+class AttachesAttempts(Protocol):
+    """An executor whose attempts outlive their worker."""
+
+    def attach(self, job: Job, directory: Path) -> AttemptHandle | None:
+        """The attempt in `directory`, if an earlier worker started it and it still runs: the job goes on with it.
+        None where it has ended or was asked to stop."""
 
 
 class LocalExecutor:
@@ -105,9 +104,6 @@ class LocalExecutor:
             raise
         return handle
 
-    def attach(self, job: Job, directory: Path) -> None:
-        return None
-
     def kill_leftovers(self, directory: Path) -> None:
         identity = ProcessIdentity.read(directory)
         if identity is not None:
@@ -115,8 +111,6 @@ class LocalExecutor:
 
 
 class LocalAttemptHandle:
-    outlives_worker = False
-
     def __init__(self, process: subprocess.Popen[bytes], identity: ProcessIdentity) -> None:
         self._process = process
         self._identity = identity
@@ -139,9 +133,6 @@ class LocalAttemptHandle:
     def kill(self) -> None:
         self._identity.kill()
         self._process.wait()
-
-    def leave(self) -> None:
-        self.kill()
 
 
 def _withheld_credentials_note(withheld: Sequence[str]) -> str:

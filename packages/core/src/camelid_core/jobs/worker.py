@@ -26,7 +26,7 @@ from .attempt_result import AttemptResult, Outcome
 from .database import TableUnavailable
 from .detached import PREEMPTED
 from .detached_handle import ClusterUnreachable
-from .executors import AttemptHandle, Executor, LocalExecutor
+from .executors import AttachesAttempts, AttemptHandle, Executor, LocalExecutor
 from .job import Job, JobState
 from .lease import JobLease
 from .oom_kills import count_oom_kills
@@ -139,12 +139,14 @@ class Worker:
             return publish(self.store, self.store.start(job), *success, self._verify)
         kills, code = count_oom_kills(), None
         directory, handle = attached or self._start(executor, job, directory)
+        outlives = getattr(handle, "outlives_worker", False)
         try:
             self.store.start(job, handle.identity)
-            leave = handle.outlives_worker and not cancel_on_stop
+            leave = outlives and not cancel_on_stop
             code = supervise(handle, lease, stop, EventRelay(directory, on_event), self._save_seconds, leave)
         finally:
-            (handle.leave if code is None else handle.kill)()
+            if code is not None or not outlives:
+                handle.kill()
         if stop and cancel_on_stop:
             with suppress(JobError):  # it ran in the foreground: no other worker shall resume it unasked
                 self.store.request(job.id, "cancel")
@@ -209,8 +211,7 @@ def attach_to_running(executor: Executor, job: Job, directory: Path) -> tuple[Pa
     """The newest attempt before the one in `directory`, with its handle, if it still runs and the job can go on with
     it."""
     for earlier in earlier_attempts(directory)[:1]:
-        handle = executor.attach(job, earlier)
-        if handle is not None:
+        if isinstance(executor, AttachesAttempts) and (handle := executor.attach(job, earlier)) is not None:
             return earlier, handle
     return None
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from camelid_core.events import read_events
 from camelid_core.file_permissions import make_private_directory
-from camelid_core.jobs.executors import AttemptHandle, Executor
+from camelid_core.jobs.executors import AttachesAttempts, AttemptHandle, Executor
 from camelid_core.jobs.job import Job, JobState
 from camelid_core.jobs.run_directories import EVENTS, LOG, attempt_directory
 from camelid_core.jobs.store import JobStore
@@ -105,16 +105,19 @@ class _Contract:
 
     def _leftovers(self, running: Job, directory: Path, handle: AttemptHandle) -> None:
         self._await(lambda: self._lines(directory), handle)
-        found = self._executor.attach(running, directory)
-        assert (found is not None) == handle.outlives_worker, (
-            f"{self._name}: attach found {found} where outlives_worker is {handle.outlives_worker}"
+        outlives, found = getattr(handle, "outlives_worker", False), self._attach(running, directory)
+        assert (found is not None) == outlives, (
+            f"{self._name}: attach found {found} where outlives_worker is {outlives}"
         )
         if found is not None:
             assert found.poll() is None, f"{self._name}: an attempt that runs has the code {found.poll()}"
         self._executor.kill_leftovers(directory)
         self._assert_quiet(directory, "after kill_leftovers")
-        assert self._executor.attach(running, directory) is None, f"{self._name}: attach found one that was killed"
+        assert self._attach(running, directory) is None, f"{self._name}: attach found one that was killed"
         self._executor.kill_leftovers(directory)  # again: harmless
+
+    def _attach(self, job: Job, directory: Path) -> AttemptHandle | None:
+        return self._executor.attach(job, directory) if isinstance(self._executor, AttachesAttempts) else None
 
     def _run(self, request: Any = "", save_seconds: float = 20.0, **config: Any) -> Job:
         return self._work(self._store.submit("count", config), request, 0, save_seconds)
