@@ -23,6 +23,7 @@ from camelid_core.events import EventLog
 from camelid_core.tasks import Interrupted, StopRequest, Task
 
 from .attempt_result import AttemptResult, ExitCode, Outcome
+from .detached_order import BeatenLease
 from .job import ACTIVE, Job
 from .publication import destination
 from .run_directories import EVENTS, JOBS_DATABASE, OUTPUT, attempt_directory, earlier_attempts
@@ -77,11 +78,11 @@ def main(arguments: Sequence[str] | None = None, tasks: Callable[[], TaskRegistr
     options = _parse(arguments)
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before anything loads torch: up to 10 times faster on a busy machine
     os.environ["CAMELID_HOME"] = str(options.home)
-    store = JobStore(options.home / JOBS_DATABASE)
+    directory = attempt_directory(options.home, options.job, options.epoch)
+    store = BeatenLease(directory) if options.detached else JobStore(options.home / JOBS_DATABASE)
     job = store.get(options.job)
     if job.epoch != options.epoch or job.state not in ACTIVE:
         return ExitCode.FENCED
-    directory = attempt_directory(options.home, job.id, job.epoch)
     context = AttemptContext(directory, job.name, attempt_directory(options.home, job.leader or job.id, job.epoch))
     _install_signal_handlers(context)
     watchdog = Watchdog(store, job, context.request_stop)
@@ -140,6 +141,7 @@ def _installed_tasks() -> TaskRegistry:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="camelid_core.jobs.attempt", description="Run one attempt at a job.")
     parser.add_argument("--home", type=Path, required=True, help="the directory that holds all state")
+    parser.add_argument("--detached", action="store_true", help="the job is in the attempt's directory, not in a table")
     parser.add_argument("job", type=int)
     parser.add_argument("epoch", type=int)
     return parser.parse_args(arguments)

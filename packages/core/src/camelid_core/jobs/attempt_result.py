@@ -81,7 +81,9 @@ class AttemptResult:
 
     @classmethod
     def from_exception(cls, error: BaseException) -> Self:
-        """The outcome and the message of the exception that ended an attempt."""
+        """The outcome and the message of the exception that ended an attempt; one that brings a result has its own."""
+        if isinstance(brought := getattr(error, "attempt_result", None), cls):
+            return brought
         chain = list(_exception_chain(error))
         if any(_is_disk_full(each) for each in chain):
             message = next((str(each) for each in chain if isinstance(each, DiskFull)), _DISK_ADVICE)

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from camelid_core.file_permissions import open_private
 from camelid_core.subprocesses import child_environment, module_command, variables_with_credentials
@@ -26,7 +26,8 @@ _BLOCKED_SIGNALS = {signal.SIGTERM, signal.SIGUSR1}
 
 
 class AttemptHandle(Protocol):
-    """One started attempt."""
+    """One started attempt. One whose attribute `outlives_worker` is true goes on when its worker stops or dies, and the
+    next worker attaches itself to it."""
 
     @property
     def identity(self) -> str:
@@ -53,6 +54,15 @@ class Executor(Protocol):
 
     def kill_leftovers(self, directory: Path) -> None:
         """Kill whatever an earlier attempt, whose directory this is, left running."""
+
+
+@runtime_checkable
+class AttachesAttempts(Protocol):
+    """An executor whose attempts outlive their worker."""
+
+    def attach(self, job: Job, directory: Path) -> AttemptHandle | None:
+        """The attempt in `directory`, if an earlier worker started it and it still runs: the job goes on with it.
+        None where it has ended or was asked to stop."""
 
 
 class LocalExecutor:

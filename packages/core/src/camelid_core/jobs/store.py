@@ -336,10 +336,10 @@ class JobStore:
             lost = _transition(db, held, JobState.LOST, not_before=not_before, boot=self.clock.boot(), error=why)
             return self._requeue(db, lost)
 
-    def mark_lost(self, job: Job) -> Job:
-        """The attempt vanished while its worker is alive."""
+    def mark_lost(self, job: Job, why: str = "") -> Job:
+        """The attempt vanished while its worker is alive; `why` is a sentence, where no worker died."""
         with self.database.write() as db:
-            return self._mark_lost(db, _row_held_by(db, job))
+            return self._mark_lost(db, _row_held_by(db, job), why)
 
     def try_again(self, job: Job, error: str, kind: str) -> Job:
         """The attempt failed, and another may not: queue the job again, to be begun after a while."""
@@ -383,7 +383,7 @@ class JobStore:
         last = db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'job'").fetchone()[0]
         return 1 + int(max(last or 0, highest_job_number(self.path.parent)))
 
-    def _mark_lost(self, db: sqlite3.Connection, job: Job) -> Job:
+    def _mark_lost(self, db: sqlite3.Connection, job: Job, why: str = "") -> Job:
         who = f"The worker of its node {job.rank}" if job.in_group else "Its worker"
         if job.leader:  # no group goes on without one of its nodes
             job = _find(db, job.leader)
@@ -392,15 +392,16 @@ class JobStore:
             return self._requeue(db, lost)
         if lost.retries >= len(self._backoff):
             error = (
-                f"{who} died {lost.retries + 1} times; see `camelid jobs logs {job.id}`, "
+                f"{f'{why} It was lost' if why else f'{who} died'} {lost.retries + 1} times; "
+                f"see `camelid jobs logs {job.id}`, "
                 f"then `camelid jobs retry {job.id}`."
             )
             return _transition(db, lost, JobState.FAILED, error=error, error_kind="lost", ended=self.clock.wall())
         wait = self._backoff[lost.retries]
         return _update(
             db, lost, retries=lost.retries + 1, not_before=self.clock.now() + wait,
-            error_kind="lost", error=f"{who} died; another takes it up again in {wait:g} s, "
-            f"`camelid jobs retry {job.id}{'' if job.nodes > 1 else ' --here'}` at once.",
+            error_kind="lost", error=f"{f'{why} A worker' if why else f'{who} died; another'} takes it up again in "
+            f"{wait:g} s, `camelid jobs retry {job.id}{'' if job.nodes > 1 else ' --here'}` at once.",
         )  # fmt: skip
 
     def _requeue(self, db: sqlite3.Connection, job: Job) -> Job:

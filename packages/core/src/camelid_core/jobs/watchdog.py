@@ -18,6 +18,7 @@ from camelid_core.errors import JobError
 from camelid_core.tasks import StopRequest
 
 from .attempt_result import ExitCode
+from .detached_order import BeatenLease
 from .job import ACTIVE, Job, JobRequest
 from .store import JobStore
 
@@ -32,7 +33,7 @@ _STOP_REQUESTS: dict[JobRequest, StopRequest] = {
 class Watchdog(threading.Thread):
     """`fenced` once another attempt holds the job, or the lease has expired."""
 
-    def __init__(self, store: JobStore, job: Job, request_stop: Callable[[StopRequest], None]) -> None:
+    def __init__(self, store: JobStore | BeatenLease, job: Job, request_stop: Callable[[StopRequest], None]) -> None:
         super().__init__(name="watchdog", daemon=True)
         self._store = store
         self._job = job

@@ -26,7 +26,9 @@ from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, make_private_d
 from .attempt_result import AttemptResult, Outcome
 from .claims import crowding
 from .database import ChangeMark, TableUnavailable
-from .executors import Executor, LocalExecutor
+from .detached import PREEMPTED
+from .detached_handle import ClusterUnreachable
+from .executors import AttachesAttempts, AttemptHandle, Executor, LocalExecutor
 from .groups import PEER_LOST
 from .job import Job, JobState
 from .job_threads import JobThreads
@@ -165,6 +167,10 @@ class Worker:
                 return self.store.get(job.id)
             except TableUnavailable:
                 raise
+            except ClusterUnreachable as error:
+                with suppress(StaleAttempt):
+                    return self.store.mark_lost(job, str(error))
+                return self.store.get(job.id)
             except Exception as error:  # any other error ends the job, not the worker
                 if not isinstance(error, CamelidError):
                     traceback.print_exc()
@@ -176,7 +182,9 @@ class Worker:
         job = lease.job
         directory = attempt_directory(self.home, job.id, job.epoch)
         executor = self._executor_for(job)
-        clear_earlier_attempts(directory, executor, only_records=bool(job.leader))
+        attached = attach_to_running(executor, job, directory)
+        goes_on = None if attached is None else attached[0]
+        clear_earlier_attempts(directory, executor, only_records=bool(job.leader), goes_on=goes_on)
         success = None if job.leader else unpublished_success(self.home, job.id)
         if success is not None:
             return publish(self.store, self.store.start(job), *success, self._verify)
@@ -185,21 +193,17 @@ class Worker:
             if rendezvous is None:
                 return self._record_end(job, AttemptResult(Outcome.SAVED), stop)
             executor = on_node(executor, rendezvous)
-        make_private_directory(directory.parent, self.home)
-        directory.mkdir(PRIVATE_DIRECTORY_MODE)
         kills = count_oom_kills()
-        handle = executor.start(job, directory)
-        try:
-            self.store.start(job, handle.identity)
-            relay = EventRelay(directory, on_event, partial(note_memory, self.store, job))
-            code = supervise(handle, lease, stop, relay, self._save_seconds)
-        finally:
-            handle.kill()
-            if job.leader:
-                keep_records(directory)
+        directory, handle = attached or self._start(executor, job, directory)
+        relay = EventRelay(directory, on_event, partial(note_memory, self.store, job))
+        code = self._supervise(handle, lease, stop, relay, cancel_on_stop)
+        if job.leader:
+            keep_records(directory)
         if stop and cancel_on_stop:
             with suppress(JobError):  # it ran in the foreground: no other worker shall resume it unasked
                 self.store.request(job.id, "cancel")
+        if code is None and stop and not lease.lost:
+            return self.store.release(job)  # it goes on, and the next worker attaches itself to it
         if code is None:
             raise StaleAttempt(f"Job {job.id} was taken over.")
         oom_killed = count_oom_kills() > kills
@@ -207,12 +211,30 @@ class Worker:
         if job.in_group and result.kind == PEER_LOST:
             await_cause(lease)
         if result.how != Outcome.SUCCEEDED:
-            return self._record_end(
-                job, true_cause(result, oom_killed), stop, again=not (cancel_on_stop or job.in_group)
-            )
+            again = not (cancel_on_stop or job.in_group)
+            return self._record_end(job, true_cause(result, oom_killed), stop, again)
         if job.leader:
             return self.store.finish(job, JobState.SUCCEEDED, summary=result.summary)
         return publish(self.store, job, directory, result, self._verify)
+
+    def _supervise(
+        self, handle: AttemptHandle, lease: JobLease, stop: StopSignal, relay: EventRelay, cancel_on_stop: bool
+    ) -> int | None:
+        """The attempt's exit code; None if it goes on without this worker."""
+        outlives, code = getattr(handle, "outlives_worker", False), None
+        try:
+            self.store.start(lease.job, handle.identity)
+            leave = outlives and not cancel_on_stop
+            code = supervise(handle, lease, stop, relay, self._save_seconds, leave)
+        finally:
+            if code is not None or not outlives:
+                handle.kill()
+        return code
+
+    def _start(self, executor: Executor, job: Job, directory: Path) -> tuple[Path, AttemptHandle]:
+        make_private_directory(directory.parent, self.home)
+        directory.mkdir(PRIVATE_DIRECTORY_MODE)
+        return directory, executor.start(job, directory)
 
     def _record_end(self, job: Job, result: AttemptResult, stop: StopSignal, again: bool = False) -> Job:
         """Record the end of an attempt that did not succeed; with `again` the job may be tried again by itself."""
@@ -221,8 +243,8 @@ class Worker:
         if request in ("cancel", "pause"):
             return self._record_stopped(job, result, JobState.CANCELLED if request == "cancel" else JobState.PAUSED)
         if result.how == Outcome.FENCED:
-            return self.store.mark_lost(job)
-        if stop and result.how in (Outcome.SAVED, Outcome.KILLED):
+            return self.store.mark_lost(job, result.message)
+        if (stop and result.how in (Outcome.SAVED, Outcome.KILLED)) or result.kind == PREEMPTED:
             return self.store.release(job)
         if result.how == Outcome.SAVED and job.in_group:  # with all other nodes, one of which was asked to stop
             if job.leader:
@@ -266,14 +288,27 @@ def on_node(executor: Executor, rendezvous: Rendezvous) -> Executor:
     return executor.with_variables(rendezvous.variables())
 
 
-def clear_earlier_attempts(directory: Path, executor: Executor, only_records: bool = False) -> None:
+def clear_earlier_attempts(
+    directory: Path, executor: Executor, only_records: bool = False, goes_on: Path | None = None
+) -> None:
     """Kill what attempts before this one left running, and delete what they left half-written, or all but their
-    records."""
+    records; but for the one that `goes_on`."""
     for earlier in earlier_attempts(directory):
+        if earlier == goes_on:
+            continue
         executor.kill_leftovers(earlier)
         _delete_incomplete_output(earlier)
         if only_records:
             keep_records(earlier)
+
+
+def attach_to_running(executor: Executor, job: Job, directory: Path) -> tuple[Path, AttemptHandle] | None:
+    """The newest attempt before the one in `directory`, with its handle, if it still runs and the job can go on with
+    it."""
+    for earlier in earlier_attempts(directory)[:1]:
+        if isinstance(executor, AttachesAttempts) and (handle := executor.attach(job, earlier)) is not None:
+            return earlier, handle
+    return None
 
 
 def _delete_incomplete_output(attempt: Path) -> None:
