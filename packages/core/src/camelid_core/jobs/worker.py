@@ -206,13 +206,18 @@ class Worker:
             return self.store.release(job)  # it goes on, and the next worker attaches itself to it
         if code is None:
             raise StaleAttempt(f"Job {job.id} was taken over.")
-        oom_killed = count_oom_kills() > kills
+        return self._record_result(lease, directory, code, count_oom_kills() > kills, stop, not cancel_on_stop)
+
+    def _record_result(
+        self, lease: JobLease, directory: Path, code: int, oom_killed: bool, stop: StopSignal, again: bool
+    ) -> Job:
+        """Record how an attempt ended, and publish what it made; with `again` the job may be tried again by itself."""
+        job = lease.job
         result = AttemptResult.read(directory) or AttemptResult.from_exit_code(code, directory, oom_killed)
         if job.in_group and result.kind == PEER_LOST:
             await_cause(lease)
         if result.how != Outcome.SUCCEEDED:
-            again = not (cancel_on_stop or job.in_group)
-            return self._record_end(job, true_cause(result, oom_killed), stop, again)
+            return self._record_end(job, true_cause(result, oom_killed), stop, again and not job.in_group)
         if job.leader:
             return self.store.finish(job, JobState.SUCCEEDED, summary=result.summary)
         return publish(self.store, job, directory, result, self._verify)
