@@ -100,4 +100,10 @@ class Job:
     @property
     def label(self) -> str:
         """The name, or task and number where no name was given."""
-        return self.name or f"{self.task}-{self.id}"
+        return self.name or f"{self.task}-{self.leader or self.id}"
+
+    @property
+    def title(self) -> str:
+        """`Job 3 (mine)`, or which node of it this is, to begin a sentence with."""
+        node = f"Node {self.rank} of job {self.leader}" if self.leader else f"Job {self.id}"
+        return f"{node} ({self.label})"

@@ -100,7 +100,7 @@ class Agent:
         job = self._store.claim(Place.own())
         if job is None:
             return None
-        self._say(f"Job {job.id} ({job.label}) begins.")
+        self._say(f"{job.title} begins.")
         with JobLease(self._store, job, _HEARTBEAT_SECONDS) as lease:
             try:
                 ended = self._run(job, lease, stop)
@@ -108,7 +108,7 @@ class Agent:
                 self._say(f"Job {job.id} was given to another worker, or the server was away too long; it was ended.")
                 return job
         self._contents.prune(_CONTENTS_BYTES)
-        self._say(f"Job {ended.id} {ended.state}. {ended.published or ended.error}".rstrip())
+        self._say(f"{ended.title} {ended.state}. {ended.published or ended.error}".rstrip())
         return ended
 
     def _run(self, job: Job, lease: JobLease, stop: StopSignal) -> Job:

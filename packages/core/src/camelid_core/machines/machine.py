@@ -78,7 +78,7 @@ def machines(store: JobStore) -> list[Machine]:
     """All machines that were added, by name; the revoked ones last."""
     with store.database.read() as db:
         rows = db.execute("SELECT * FROM machine ORDER BY revoked > 0, name").fetchall()
-        held = db.execute("SELECT id, owner FROM job WHERE state IN ('claimed', 'running') ORDER BY id").fetchall()
+        held = db.execute("SELECT CASE leader WHEN 0 THEN id ELSE leader END AS id, owner FROM job WHERE state IN ('claimed', 'running')").fetchall()
     jobs: dict[str, list[int]] = {}
     for row in held:
         jobs.setdefault(machine_of(row["owner"]), []).append(row["id"])
