@@ -59,7 +59,7 @@ class Job:
     `boot`; `created`, `started` and `ended` are Unix times, for display only. It is not begun before the Unix time
     `earliest`, nor before the jobs `depends_on` have succeeded.
     A job on several `nodes` is a group: it is node 0 itself, and each further node is a member, a job whose `leader` it
-    is and whose `rank` is the node's number. `place` says where the machine of this attempt is reached by the others.
+    is and whose `rank` is the node's number. `address` says where the machine of this attempt is reached by the others.
     """
 
     id: int
@@ -90,12 +90,12 @@ class Job:
     nodes: int = 1
     leader: int = 0
     rank: int = 0
-    place: Mapping[str, Any] = field(default_factory=dict)
+    address: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def in_group(self) -> bool:
         """Whether this attempt is one of several that run at the same time; one that was begun alone, is none."""
-        return self.nodes > 1 and bool(self.place)
+        return self.nodes > 1 and bool(self.address)
 
     @property
     def label(self) -> str:

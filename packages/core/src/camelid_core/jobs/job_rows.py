@@ -30,7 +30,7 @@ ALTER TABLE job ADD COLUMN earliest REAL NOT NULL DEFAULT 0
 ALTER TABLE job ADD COLUMN nodes INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE job ADD COLUMN leader INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE job ADD COLUMN rank INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE job ADD COLUMN place TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE job ADD COLUMN address TEXT NOT NULL DEFAULT '{}';
 CREATE INDEX job_by_leader ON job (leader) WHERE leader <> 0
 """,
 }
@@ -46,7 +46,7 @@ CREATE TABLE job (
   published TEXT NOT NULL, created REAL NOT NULL, started REAL, ended REAL,
   depends_on TEXT NOT NULL DEFAULT '[]', earliest REAL NOT NULL DEFAULT 0,
   nodes INTEGER NOT NULL DEFAULT 1, leader INTEGER NOT NULL DEFAULT 0, rank INTEGER NOT NULL DEFAULT 0,
-  place TEXT NOT NULL DEFAULT '{{}}'
+  address TEXT NOT NULL DEFAULT '{{}}'
 ) STRICT;
 CREATE INDEX job_by_state ON job (state, priority DESC, id);
 CREATE INDEX job_by_leader ON job (leader) WHERE leader <> 0;
@@ -55,7 +55,7 @@ CREATE TABLE worker (name TEXT PRIMARY KEY, pid INTEGER NOT NULL, boot TEXT NOT 
 
 _COLUMNS = [field.name for field in fields(Job) if field.name != "id"]
 _IMMUTABLE = {"task", "config", "name", "key", "created", "depends_on", "nodes", "leader", "rank"}
-_JSON_COLUMNS = {"config", "summary", "depends_on", "place"}
+_JSON_COLUMNS = {"config", "summary", "depends_on", "address"}
 
 INSERT = (
     f"INSERT INTO job (id, {', '.join(_COLUMNS)}) "  # noqa: S608 - the dataclass's own field names

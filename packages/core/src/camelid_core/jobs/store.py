@@ -129,10 +129,10 @@ class JobStore:
         """
         with self.database.read() as db:
             held = _row_held_by(db, job)
-        if not held.place.get("ready"):
+        if not held.address.get("ready"):
             with self.database.write() as db:
                 held = _row_held_by(db, job)
-                held = _update(db, held, place={**held.place, "ready": True})
+                held = _update(db, held, address={**held.address, "ready": True})
         return RollCall.of(held, self.nodes(held))
 
     def request(self, job_id: int, request: Literal["finish", "pause", "cancel"]) -> Job:
@@ -211,14 +211,14 @@ class JobStore:
     # -- for workers
 
     def claim(
-        self, worker: str, lease_seconds: float, only: int | None = None, place: Mapping[str, Any] | None = None
+        self, worker: str, lease_seconds: float, only: int | None = None, address: Mapping[str, Any] | None = None
     ) -> Job | None:
         """Take the next queued job, or the queued job `only`, whatever its time; None if there is none, or it waits for
-        others. Who says at which `place` it is reached may get a node of a group; without, `only` runs as if alone."""
+        others. Who says at which `address` it is reached may get a node of a group; without it `only` runs alone."""
         values = {**self._now(), "wall": self.clock.wall(), "only": only, "worker": worker}
-        values["place"] = json.dumps(place or {})
+        values["address"] = json.dumps(address or {})
         due = f"SELECT * FROM job WHERE {_DUE} AND {groups.CLAIMABLE} ORDER BY priority DESC, id"  # noqa: S608 - constants
-        one = f"SELECT * FROM job WHERE id = :only AND {_READY} AND (:place = '{{}}' OR {groups.CLAIMABLE})"  # noqa: S608
+        one = f"SELECT * FROM job WHERE id = :only AND {_READY} AND (:address = '{{}}' OR {groups.CLAIMABLE})"  # noqa: S608
         query = due if only is None else one
         with self.database.read() as db:  # an idle worker must not lock out the others
             if db.execute(query, values).fetchone() is None:
@@ -231,7 +231,7 @@ class JobStore:
             claimed = _transition(
                 db, job, JobState.CLAIMED, epoch=job.epoch + 1, owner=worker, boot=values["boot"], process="",
                 lease=values["now"] + lease_seconds, lease_seconds=lease_seconds, error="", error_kind="",
-                place=place if place and job.nodes > 1 else {},
+                address=address if address and job.nodes > 1 else {},
             )  # fmt: skip
             if claimed.in_group and not claimed.leader:
                 groups.open_members(db, claimed, self._next_number(db), values["wall"])

@@ -31,7 +31,7 @@ from .lease import JobLease
 from .oom_kills import count_oom_kills
 from .presence import WorkerPresence
 from .publication import Verify, publish, unpublished_success
-from .rendezvous import MEET_SECONDS, Place, Rendezvous, await_cause, meet, refuse_alone
+from .rendezvous import MEET_SECONDS, NodeAddress, Rendezvous, await_cause, meet, refuse_alone
 from .resume_point import resume_hint
 from .run_directories import OUTPUT, attempt_directory, earlier_attempts, keep_records
 from .start_conditions import waits_for
@@ -93,7 +93,7 @@ class Worker:
     def run_once(self, stop: StopSignal | None = None) -> Job | None:
         """Run the next job, if there is one, and return it as it is afterwards."""
         self.store.sweep_lost()
-        job = self.store.claim(self.name, self._lease_seconds, place=Place.own().as_values())
+        job = self.store.claim(self.name, self._lease_seconds, address=NodeAddress.own().as_values())
         return None if job is None else self._run_under_lease(job, StopSignal() if stop is None else stop)
 
     def run_job(self, job_id: int, on_event: OnEvent | None = None, stop: StopSignal | None = None) -> Job:

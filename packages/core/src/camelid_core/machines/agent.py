@@ -22,7 +22,7 @@ from camelid_core.jobs.executors import Executor, LocalExecutor
 from camelid_core.jobs.groups import PEER_LOST, as_node_end
 from camelid_core.jobs.job import Job, JobState
 from camelid_core.jobs.lease import JobLease
-from camelid_core.jobs.rendezvous import MEET_SECONDS, Place, RollCall, await_cause, meet
+from camelid_core.jobs.rendezvous import MEET_SECONDS, NodeAddress, RollCall, await_cause, meet
 from camelid_core.jobs.stop_signals import StopSignal
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.supervision import SAVE_SECONDS
@@ -97,7 +97,7 @@ class Agent:
 
     def run_once(self, stop: StopSignal) -> Job | None:
         """Run the server's next job, if there is one for this machine; the job as it is afterwards, as far as known."""
-        job = self._store.claim(Place.own())
+        job = self._store.claim(NodeAddress.own())
         if job is None:
             return None
         self._say(f"{job.title} begins.")

@@ -82,7 +82,9 @@ class JobHome:
         config = self.paths.here(dict(self._job.config))
         _blank(config, task.output)
         store = JobStore(self.directory / JOBS_DATABASE)
-        store.adopt(replace(self._job, config=config, nodes=1, leader=0, rank=0, place={}))  # its group is the server's
+        store.adopt(
+            replace(self._job, config=config, nodes=1, leader=0, rank=0, address={})
+        )  # its group is the server's
         return store
 
     def gone(self) -> list[str]:

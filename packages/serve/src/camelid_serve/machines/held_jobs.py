@@ -79,16 +79,16 @@ class HeldJobs:
         description = describe_machine(claim.machine)
         self._note(machine, description)
         owner = owner_name(machine, claim.session)
-        place = claim.place.model_dump() if claim.place is not None else {}
+        address = claim.reached.model_dump() if claim.reached is not None else {}
         self.store.sweep_lost()
         for held in self.store.list(ACTIVE, limit=10_000, with_members=True):
             if held.owner == owner:
                 with suppress(StaleAttempt):
                     self.store.release(held)
         for job in self.store.due():
-            if job.task not in description.tasks or self._why_not(job) or (job.nodes > 1 and not place):
+            if job.task not in description.tasks or self._why_not(job) or (job.nodes > 1 and not address):
                 continue
-            claimed = self.store.claim(owner, self.lease_seconds, only=job.id, place=place)
+            claimed = self.store.claim(owner, self.lease_seconds, only=job.id, address=address)
             if claimed is not None and (prepared := self._prepared(claimed)) is not None:
                 return prepared
         return None
