@@ -173,7 +173,8 @@ class RemoteStore:
                 piece = file.read(PIECE_BYTES)
                 try:
                     values = {"offset": offset, "size": content.size}
-                    self._send("PUT", f"{_path(job)}/pieces/{content.sha256}", piece, values)
+                    seconds = _LONG_SECONDS if offset + len(piece) >= content.size else 0.0  # it verifies the whole
+                    self._send("PUT", f"{_path(job)}/pieces/{content.sha256}", piece, values, seconds)
                     offset += len(piece)
                 except PieceRefused as refused:
                     if refused.have == offset or refused.have > content.size:

@@ -21,7 +21,7 @@ from camelid_core.jobs.database import TableUnavailable
 from camelid_core.jobs.executors import LocalExecutor
 from camelid_core.jobs.job import ACTIVE, ENDED, Job, JobState
 from camelid_core.jobs.publication import Verify, publish, unpublished_success, wanted_place
-from camelid_core.jobs.run_directories import attempt_directory
+from camelid_core.jobs.run_directories import PLACEMENT, attempt_directory
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.worker import clear_earlier_attempts
 from camelid_core.machines.file_hashes import FileHashes
@@ -163,7 +163,8 @@ class HeldJobs:
             raise JobError(f"Node {job.rank} of job {job.leader} publishes nothing: node 0 does.")
         received, attempt = self._received(job_id, epoch), attempt_directory(self._home, job_id, epoch)
         try:
-            if missing := received.output(message.files):
+            placed = (attempt / PLACEMENT).exists()  # before this server was killed
+            if not placed and (missing := received.output(message.files)):
                 return Answer(missing=missing)
             target = wanted_place(config_of(job, self._host()))
             result = AttemptResult(
