@@ -23,7 +23,7 @@ $(BIN)/python:
 
 $(VENV)/.installed: $(BIN)/python constraints-cpu.txt pyproject.toml $(wildcard packages/*/pyproject.toml plugins/*/pyproject.toml)
 	@echo "Installing Camelid into $(VENV) …"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints-cpu.txt -e 'packages/core[data,quality]' -e 'packages/train[qlora]' -e 'packages/serve[api,metrics,plots]' -e packages/ui $(PLUGINS:%=-e %)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints-cpu.txt -e 'packages/core[data,machines,quality]' -e 'packages/train[qlora]' -e 'packages/serve[api,machines,metrics,plots]' -e packages/ui $(PLUGINS:%=-e %)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps $(APART:%=-e %)
 	@touch $@
 

@@ -38,10 +38,30 @@ class OpenDoor:
     """The server's side: its table, and where it listens."""
 
     store: JobStore
-    jobs: HeldJobs
-    url: str
-    port: int
+    host: Any
+    port: int = 0
     tokens: dict[str, str] = field(default_factory=dict)
+    jobs: Any = None
+    server: Any = None
+    thread: Any = None
+
+    def open(self) -> None:
+        """At the same port as before, and with nothing in memory."""
+        self.jobs = HeldJobs(self.store, lambda: self.host, PATIENCE)
+        identity = server_identity(self.home)
+        listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = listener.getsockname()[1]
+        self.server = door_server(Door(self.jobs, identity).app(), self.store, identity)
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]}, daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.should_exit = True
+        self.thread.join()
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}/{server_identity(self.home).fingerprint}"
 
     @property
     def home(self) -> Path:
@@ -97,18 +117,11 @@ def ticking(monkeypatch: pytest.MonkeyPatch) -> Any:
 def open_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ticking: Any) -> Iterator[OpenDoor]:
     home = tmp_path / "server"
     monkeypatch.setenv("CAMELID_HOME", str(home))
-    store = JobStore(home / JOBS_DATABASE, backoff=(0.2, 0.2, 0.2))
     host: Any = SimpleNamespace(tasks={"tick": ticking.TICK}, datasets=Registry("dataset"), adapters=[])
-    jobs = HeldJobs(store, lambda: host, PATIENCE)
-    identity = server_identity(home)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        server = door_server(Door(jobs, identity).app(), store, identity)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        yield OpenDoor(store, jobs, f"https://127.0.0.1:{port}/{identity.fingerprint}", port)
-        server.should_exit = True
-        thread.join()
+    door = OpenDoor(JobStore(home / JOBS_DATABASE, backoff=(0.2, 0.2, 0.2)), host)
+    door.open()
+    yield door
+    door.close()
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_two_machines_begin_together_and_one_that_vanishes_takes_the_run_to_anot
 def test_a_request_while_one_machine_waits_for_another_frees_it(open_door, start_agent, until):
     job = open_door.store.submit("tick", {"count": 1, **TWO})
     start_agent("alone")
-    until(lambda: open_door.store.get(job.id).place.get("ready"), "the first node")
+    until(lambda: open_door.store.get(job.id).address.get("ready"), "the first node")
     open_door.store.request(job.id, "cancel")
     until(lambda: open_door.store.get(job.id).state == JobState.CANCELLED, "the cancellation")
     other = open_door.store.submit("tick", {"count": 1})

@@ -87,13 +87,16 @@ def test_a_machine_that_comes_back_too_late_is_refused(open_door, start_agent, u
     assert [path.name for path in (open_door.home / "artefacts").iterdir()] == ["mine"]
 
 
-def test_a_short_cut_of_the_network_harms_nothing(open_door, start_agent, until, wire):
+def test_a_short_cut_of_the_network_and_a_new_start_of_the_server_harm_nothing(open_door, start_agent, until, wire):
     url = open_door.url.replace(str(open_door.port), str(wire.port))
     job = open_door.store.submit("tick", {"count": ENDLESS, "seconds": 0.02}, "mine")
     start_agent("box", url)
-    for _ in range(3):
+    for number in range(3):
         reached = kept(open_door, job)
         until(lambda reached=reached: kept(open_door, job) > reached)
+        if number == 1:
+            open_door.close()
+            open_door.open()
         wire.cut()
         wire.mend()
     assert wire.cuts

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import stat
+import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import httpx
@@ -12,7 +14,11 @@ from camelid_core.artefacts import Manifest, write_manifest
 from camelid_core.errors import DiskFull, JobError, StaleAttempt, UnknownName, UsageError
 from camelid_core.integrity import write_durably
 from camelid_core.jobs.job import JobState
+from camelid_core.jobs.stop_signals import StopSignal
 from camelid_core.machines import protocol, remote_store
+from camelid_core.machines.agent import Agent
+from camelid_core.machines.content_store import ContentStore
+from camelid_core.machines.file_hashes import FileHashes
 from camelid_core.machines.join_address import JoinAddress, ServerUnreachable, WrongCertificate
 from camelid_core.machines.machine import machines, revoke_machine
 from camelid_core.machines.protocol import PIECE_BYTES, FileContent, Result, State
@@ -302,6 +308,67 @@ def test_a_place_that_is_occupied_is_said_before_the_work(open_door, joined, tmp
     done = open_door.store.get(job.id)
     assert done.state == JobState.FAILED
     assert "exists already" in done.error
+
+
+def test_a_job_can_be_cancelled_while_its_inputs_are_fetched(open_door, joined, tmp_path, ticking, monkeypatch):
+    given = tmp_path / "large.txt"
+    given.write_bytes(b"x" * 5000)
+    job = open_door.store.submit("tick", {"reads": str(given)})
+    client = joined("box")
+
+    @contextmanager
+    def slow(*_):
+        def chunks():
+            open_door.store.request(job.id, "cancel")
+            while True:
+                time.sleep(0.05)
+                yield b""
+
+        yield chunks()
+
+    monkeypatch.setattr(client, "content", slow)
+    agent = Agent(client, tmp_path / "agent", open_door.host, lambda text: None)
+    assert agent.run_once(StopSignal()).state == JobState.CANCELLED
+    done = open_door.store.get(job.id)
+    assert (done.state, done.error) == (JobState.CANCELLED, "Cancelled before it began.")
+    other = open_door.store.submit("tick", {"reads": str(given)})
+    stop = StopSignal()
+    stop()
+    assert agent.run_once(stop).state == JobState.QUEUED
+    assert open_door.store.get(other.id).retries == 0
+
+
+def test_contents_are_fetched_once_and_verified(tmp_path):
+    contents = ContentStore(tmp_path / "contents", FileHashes())
+    data = b"0123456789" * 100
+    asked = []
+
+    def download(broken=None, wrong=False):
+        @contextmanager
+        def from_byte(offset):
+            asked.append(offset)
+            yield iter([b"?" * len(data) if wrong else data[offset:broken]])
+
+        return from_byte
+
+    with pytest.raises(JobError, match="broke off at 300"):
+        contents.fetch(content(data), [], download(300))
+    path = contents.fetch(content(data), [], download())
+    assert (path.read_bytes(), asked) == (data, [0, 300])
+    assert contents.fetch(content(data), [], download()) == path
+    assert asked == [0, 300]
+    with pytest.raises(JobError, match="changed on the server"):
+        contents.fetch(content(b"other" * 200), [], download(wrong=True))
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"here already")
+    assert contents.fetch(content(b"here already"), [tmp_path / "no", mine], download()).read_bytes() == b"here already"
+    assert len(asked) == 3, "what this machine has is not sent"
+    path.chmod(0o600)
+    path.write_bytes(b"damaged" + data[7:])
+    assert contents.fetch(content(data), [], download()).read_bytes() == data
+    (tmp_path / "in-use").hardlink_to(path)
+    contents.prune(most=0)
+    assert [each.name for each in (tmp_path / "contents").iterdir() if not each.name.startswith(".")] == [path.name]
 
 
 def test_a_description_is_bounded_and_checked(open_door, joined):

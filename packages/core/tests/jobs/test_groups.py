@@ -15,7 +15,7 @@ from camelid_core.jobs.deletion import delete
 from camelid_core.jobs.foreground import run_in_foreground
 from camelid_core.jobs.job import JobState
 from camelid_core.jobs.process_identity import ProcessIdentity
-from camelid_core.jobs.rendezvous import Place, Rendezvous
+from camelid_core.jobs.rendezvous import NodeAddress, Rendezvous
 from camelid_core.jobs.run_directories import EVENTS, LOG, attempt_directory, attempts
 from camelid_core.jobs.start_conditions import waits_for
 from camelid_core.jobs.stop_signals import StopSignal
@@ -26,8 +26,8 @@ THERE = {"host": "10.0.0.2", "port": 20_002, "network": "b"}
 TWO = {"launch": {"nodes": 2}}
 
 
-def claim(store, worker, place=HERE):
-    return store.claim(worker, 60, place=place)
+def claim(store, worker, address=HERE):
+    return store.claim(worker, 60, address=address)
 
 
 @pytest.fixture
@@ -226,9 +226,9 @@ def test_on_one_machine_they_meet_on_its_loopback_and_elsewhere_where_node_0_is(
 
 
 def test_a_person_may_say_where_a_machine_is_reached():
-    place = Place.own({"CAMELID_ADDRESS": "192.0.2.7", "MASTER_PORT": "4711"})
-    assert (place.host, place.port) == ("192.0.2.7", 4711)
-    assert 20_000 <= Place.own({}).port < 30_000
+    found = NodeAddress.own({"CAMELID_ADDRESS": "192.0.2.7", "MASTER_PORT": "4711"})
+    assert (found.host, found.port) == ("192.0.2.7", 4711)
+    assert 20_000 <= NodeAddress.own({}).port < 30_000
 
 
 def test_here_alone_it_is_refused_before_there_is_a_job(store, home, worker):
@@ -279,7 +279,7 @@ def test_two_workers_count_together_and_node_0_publishes(store, home, together):
     meetings = [event for node in (done, member) for event in read_events(attempts(home, node.id)[0] / EVENTS)[0][:1]]
     assert [event["NODE_RANK"] for event in meetings] == ["0", "1"]
     assert {(event["MASTER_ADDR"], event["MASTER_PORT"], event["CAMELID_GROUP"]) for event in meetings} == {
-        ("127.0.0.1", str(done.place["port"]), f"{job.id}-1")
+        ("127.0.0.1", str(done.address["port"]), f"{job.id}-1")
     }
     assert not (attempts(home, member.id)[0] / "state.json").exists(), "what node 0 keeps for all"
 

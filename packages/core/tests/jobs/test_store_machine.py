@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 LEASE = 30.0
-PLACE = {"host": "10.0.0.1", "port": 20_001, "network": "a"}
+ADDRESS = {"host": "10.0.0.1", "port": 20_001, "network": "a"}
 MEMORY = Path("/dev/shm")  # fsync costs nothing there
 
 
@@ -61,13 +61,13 @@ class Table(RuleBasedStateMachine):
         if job.id not in self.accepted:
             self.accepted.append(job.id)
 
-    @rule(worker=st.sampled_from("uvw"), place=st.sampled_from([PLACE, PLACE, None]))
-    def claim(self, worker: str, place: dict[str, object] | None) -> None:
-        job = self.store.claim(worker, LEASE, place=place)
+    @rule(worker=st.sampled_from("uvw"), address=st.sampled_from([ADDRESS, ADDRESS, None]))
+    def claim(self, worker: str, address: dict[str, object] | None) -> None:
+        job = self.store.claim(worker, LEASE, address=address)
         if job is not None:
             last = max((old.epoch for old in self.attempts if old.id == job.id), default=0)
             assert job.epoch > last if job.leader else job.epoch == last + 1
-            assert place or not job.in_group
+            assert address or not job.in_group
             self.attempts.append(job)
             assert all(self.store.get(needed).state == JobState.SUCCEEDED for needed in job.depends_on)
 

@@ -77,9 +77,9 @@ class Cluster:
         until(reached)
 
     def await_run(self, job, epoch):
-        """All nodes of that attempt have launched their processes."""
-        directories = [attempt_directory(self.home, node.id, epoch) for node in self.store.nodes(job)]
-        until(lambda: all((directory / "ranks" / "order.json").exists() for directory in directories))
+        """The processes of all nodes have loaded the checkpoint, in that attempt."""
+        logs = [attempt_directory(self.home, node.id, epoch) / EVENTS for node in self.store.nodes(job)]
+        until(lambda: all("resume" in {event["kind"] for event in read_events(log)[0]} for log in logs))
 
     def await_end(self, job):
         until(lambda: self.store.get(job.id).state in ENDED)

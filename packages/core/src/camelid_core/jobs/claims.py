@@ -40,12 +40,12 @@ class Claimant:
     worker: str
     machine: Resources | None
     settings: JobSettings
-    place: Mapping[str, Any] = field(default_factory=dict)
+    address: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def values(self) -> dict[str, str]:
         """What `CLAIMABLE` asks for."""
-        return {"worker": self.worker, "place": json.dumps(dict(self.place))}
+        return {"worker": self.worker, "address": json.dumps(dict(self.address))}
 
 
 def next_job(db: sqlite3.Connection, now: Mapping[str, Any], claimant: Claimant) -> Choice | None:
@@ -62,7 +62,7 @@ def next_job(db: sqlite3.Connection, now: Mapping[str, Any], claimant: Claimant)
 def given_anyway(db: sqlite3.Connection, job_id: int, claimant: Claimant) -> Choice | None:
     """The waiting job of that number, whatever its time and whatever runs; None where there is no such job, or it waits
     for others."""
-    mine = f"(:place = '{{}}' OR {CLAIMABLE})"
+    mine = f"(:address = '{{}}' OR {CLAIMABLE})"
     query = f"SELECT id, needs FROM job WHERE id = :id AND state = 'queued' AND {READY} AND {mine}"  # noqa: S608
     row = db.execute(query, {"id": job_id, **claimant.values}).fetchone()
     if row is None:

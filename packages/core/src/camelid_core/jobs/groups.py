@@ -20,7 +20,7 @@ PEER_LOST = "peer_lost"
 
 _EXECUTOR = "local"
 
-CLAIMABLE = """(nodes = 1 OR (:place <> '{}' AND NOT (leader <> 0 AND EXISTS (
+CLAIMABLE = """(nodes = 1 OR (:address <> '{}' AND NOT (leader <> 0 AND EXISTS (
   SELECT 1 FROM job AS mate WHERE (mate.id = job.leader OR (mate.leader <> 0 AND mate.leader = job.leader))
   AND mate.owner = :worker AND mate.state IN ('claimed', 'running')))))"""
 """Who does not say where it is reached takes part in no group, and nobody is two nodes of one."""
@@ -30,7 +30,7 @@ _BEFORE_ALL = 1 << 40
 
 _OF_LEADER = "leader <> 0 AND leader = :leader"
 _REOPEN = f"""UPDATE job SET state = 'queued', request = '', priority = :priority, error = '', error_kind = '',
-  summary = '{{}}', ended = NULL, started = NULL, place = '{{}}', epoch = :before WHERE {_OF_LEADER}"""  # noqa: S608 - a constant
+  summary = '{{}}', ended = NULL, started = NULL, address = '{{}}', epoch = :before WHERE {_OF_LEADER}"""  # noqa: S608 - a constant
 _END = f"""UPDATE job SET state = CASE WHEN :succeeded AND state = 'running' THEN 'succeeded' ELSE 'cancelled' END,
   request = '', owner = '', lease = 0, error_kind = CASE WHEN :succeeded THEN '' ELSE 'cancelled' END,
   error = CASE WHEN :succeeded THEN '' ELSE 'Ended with job ' || leader || ', whose node ' || rank || ' it was.' END

@@ -62,7 +62,7 @@ class Job:
     `earliest`, nor before the jobs `depends_on` have succeeded. `user` is who submitted it. `needs` None: not known, so
     it runs with nothing beside; `assigned` is what its newest attempt was given.
     A job on several `nodes` is a group: it is node 0 itself, and each further node is a member, a job whose `leader` it
-    is and whose `rank` is the node's number. `place` says where the machine of this attempt is reached by the others.
+    is and whose `rank` is the node's number. `address` says where the machine of this attempt is reached by the others.
     """
 
     id: int
@@ -96,14 +96,20 @@ class Job:
     nodes: int = 1
     leader: int = 0
     rank: int = 0
-    place: Mapping[str, Any] = field(default_factory=dict)
+    address: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def in_group(self) -> bool:
         """Whether this attempt is one of several that run at the same time; one that was begun alone, is none."""
-        return self.nodes > 1 and bool(self.place)
+        return self.nodes > 1 and bool(self.address)
 
     @property
     def label(self) -> str:
         """The name, or task and number where no name was given."""
-        return self.name or f"{self.task}-{self.id}"
+        return self.name or f"{self.task}-{self.leader or self.id}"
+
+    @property
+    def title(self) -> str:
+        """`Job 3 (mine)`, or which node of it this is, to begin a sentence with."""
+        node = f"Node {self.rank} of job {self.leader}" if self.leader else f"Job {self.id}"
+        return f"{node} ({self.label})"

@@ -53,7 +53,7 @@ ALTER TABLE worker ADD COLUMN resources TEXT NOT NULL DEFAULT 'null'
 ALTER TABLE job ADD COLUMN nodes INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE job ADD COLUMN leader INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE job ADD COLUMN rank INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE job ADD COLUMN place TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE job ADD COLUMN address TEXT NOT NULL DEFAULT '{}';
 CREATE INDEX job_by_leader ON job (leader) WHERE leader <> 0
 """,
     5: _OUTBOX,
@@ -71,7 +71,7 @@ CREATE TABLE job (
   depends_on TEXT NOT NULL DEFAULT '[]', earliest REAL NOT NULL DEFAULT 0,
   user TEXT NOT NULL DEFAULT '', needs TEXT NOT NULL DEFAULT 'null', assigned TEXT NOT NULL DEFAULT 'null',
   nodes INTEGER NOT NULL DEFAULT 1, leader INTEGER NOT NULL DEFAULT 0, rank INTEGER NOT NULL DEFAULT 0,
-  place TEXT NOT NULL DEFAULT '{{}}'
+  address TEXT NOT NULL DEFAULT '{{}}'
 ) STRICT;
 CREATE INDEX job_by_state ON job (state, priority DESC, id);
 CREATE INDEX job_by_leader ON job (leader) WHERE leader <> 0;
@@ -84,7 +84,7 @@ CREATE TABLE worker (
 
 _COLUMNS = [field.name for field in fields(Job) if field.name != "id"]
 _IMMUTABLE = {"task", "config", "name", "key", "created", "depends_on", "user", "nodes", "leader", "rank"}
-_JSON_COLUMNS = {"config", "summary", "depends_on", "needs", "assigned", "place"}
+_JSON_COLUMNS = {"config", "summary", "depends_on", "needs", "assigned", "address"}
 
 INSERT = (
     f"INSERT INTO job (id, {', '.join(_COLUMNS)}) "  # noqa: S608 - the dataclass's own field names

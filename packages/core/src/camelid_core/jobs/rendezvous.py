@@ -43,7 +43,7 @@ _CAUSE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class NodeAddress:
     """Where a worker's machine is reached: its address, a free port, and the network that it is in. `ready` once
     it has all that the job reads."""
 
@@ -53,8 +53,8 @@ class Place:
     ready: bool = False
 
     @classmethod
-    def own(cls, environment: Mapping[str, str] = os.environ) -> Place:
-        """The place of this process; `CAMELID_ADDRESS` and `MASTER_PORT` outrank what the system says."""
+    def own(cls, environment: Mapping[str, str] = os.environ) -> NodeAddress:
+        """That of this process; `CAMELID_ADDRESS` and `MASTER_PORT` outrank what the system says."""
         port = environment.get("MASTER_PORT", "")
         return cls(
             environment.get(ADDRESS_VARIABLE) or _own_address(),
@@ -81,9 +81,9 @@ class Rendezvous:
     def of(cls, job: Job, nodes: Sequence[Job]) -> Rendezvous:
         """`nodes` are all of its group. On one machine they meet on its loopback."""
         leader = nodes[0]
-        together = len({each.place["network"] for each in nodes}) == 1
-        host, own = (_LOOPBACK, _LOOPBACK) if together else (leader.place["host"], job.place["host"])
-        return cls(host, int(leader.place["port"]), job.rank, job.nodes, f"{leader.id}-{leader.epoch}", own)
+        together = len({each.address["network"] for each in nodes}) == 1
+        host, own = (_LOOPBACK, _LOOPBACK) if together else (leader.address["host"], job.address["host"])
+        return cls(host, int(leader.address["port"]), job.rank, job.nodes, f"{leader.id}-{leader.epoch}", own)
 
     def variables(self) -> dict[str, str]:
         """The environment variables of this node's attempt. Gloo and NCCL would otherwise take the interface that the
@@ -124,7 +124,7 @@ class RollCall:
     @classmethod
     def of(cls, job: Job, nodes: Sequence[Job]) -> RollCall:
         missing = sum(node.state not in ACTIVE for node in nodes)
-        ready = not missing and all(node.place.get("ready") for node in nodes)
+        ready = not missing and all(node.address.get("ready") for node in nodes)
         return cls(missing, Rendezvous.of(job, nodes) if ready else None)
 
 

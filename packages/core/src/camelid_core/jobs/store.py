@@ -135,10 +135,10 @@ class JobStore:
         """
         with self.database.read() as db:
             held = _row_held_by(db, job)
-        if not held.place.get("ready"):
+        if not held.address.get("ready"):
             with self.database.write() as db:
                 held = _row_held_by(db, job)
-                held = _update(db, held, place={**held.place, "ready": True})
+                held = _update(db, held, address={**held.address, "ready": True})
         return RollCall.of(held, self.nodes(held))
 
     def request(self, job_id: int, request: Literal["finish", "pause", "cancel"]) -> Job:
@@ -222,12 +222,12 @@ class JobStore:
         lease_seconds: float,
         only: int | None = None,
         machine: Resources | None = None,
-        place: Mapping[str, Any] | None = None,
+        address: Mapping[str, Any] | None = None,
     ) -> Job | None:
         """Take the next queued job for which the machine has room, or the queued job `only`, whatever its time and
         whatever runs; None if there is none, or it waits for others. Without a `machine` there is always room. Who says
-        at which `place` it is reached may get a node of a group; without, `only` runs as if alone."""
-        claimant = Claimant(worker, machine, job_settings(self.path.parent), place or {})
+        at which `address` it is reached may get a node of a group; without it `only` runs alone."""
+        claimant = Claimant(worker, machine, job_settings(self.path.parent), address or {})
         now = {**self._now(), "wall": self.clock.wall()}
 
         def chosen(db: sqlite3.Connection) -> Choice | None:
@@ -245,7 +245,7 @@ class JobStore:
                 db, job, JobState.CLAIMED, epoch=job.epoch + 1, owner=worker, boot=now["boot"], process="",
                 lease=now["now"] + lease_seconds, lease_seconds=lease_seconds, error="", error_kind="",
                 assigned=choice.given if machine is not None else None,
-                place=place if place and job.nodes > 1 else {},
+                address=address if address and job.nodes > 1 else {},
             )  # fmt: skip
             if claimed.in_group and not claimed.leader:
                 groups.open_members(db, claimed, self._next_number(db), now["wall"])

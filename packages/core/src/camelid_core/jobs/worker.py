@@ -38,7 +38,7 @@ from .measured_memory import note_memory
 from .oom_kills import count_oom_kills
 from .presence import WorkerPresence
 from .publication import Verify, publish, unpublished_success
-from .rendezvous import MEET_SECONDS, Place, Rendezvous, await_cause, meet, refuse_alone
+from .rendezvous import MEET_SECONDS, NodeAddress, Rendezvous, await_cause, meet, refuse_alone
 from .resources import Resources
 from .resume_point import resume_hint
 from .retention import IdleRetention
@@ -122,8 +122,8 @@ class Worker:
         return job is not None
 
     def _claim(self) -> Job | None:
-        place = Place.own().as_values()
-        return self.store.claim(self.name, self._lease_seconds, machine=self._machine, place=place)
+        address = NodeAddress.own().as_values()
+        return self.store.claim(self.name, self._lease_seconds, machine=self._machine, address=address)
 
     def _prune(self) -> None:
         with suppress(TableUnavailable, ConfigError):  # the next look at the table tells

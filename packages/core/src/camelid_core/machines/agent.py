@@ -9,11 +9,10 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from camelid_core.errors import CamelidError, JobError, StaleAttempt
 from camelid_core.file_permissions import make_private_directory
@@ -22,20 +21,21 @@ from camelid_core.jobs.executors import Executor, LocalExecutor
 from camelid_core.jobs.groups import PEER_LOST, as_node_end
 from camelid_core.jobs.job import Job, JobState
 from camelid_core.jobs.lease import JobLease
-from camelid_core.jobs.rendezvous import MEET_SECONDS, Place, RollCall, await_cause, meet
+from camelid_core.jobs.rendezvous import MEET_SECONDS, NodeAddress, RollCall, await_cause, meet
 from camelid_core.jobs.stop_signals import StopSignal
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.supervision import SAVE_SECONDS
 from camelid_core.jobs.worker import Worker, on_node
 from camelid_core.paths import home
 from camelid_core.plugins import Host, load_host
+from camelid_core.tasks import Interrupted
 
 from .attempt_upload import AttemptUpload
 from .content_store import ContentStore
 from .file_hashes import FileHashes
 from .job_home import JOINED, JobHome, sweep
 from .join_address import JoinAddress, ServerUnreachable
-from .protocol import job_from
+from .protocol import FileContent, job_from
 from .relocation import relocate
 from .remote_store import RemoteStore, persistently
 from .this_machine import describe_this_machine
@@ -97,10 +97,10 @@ class Agent:
 
     def run_once(self, stop: StopSignal) -> Job | None:
         """Run the server's next job, if there is one for this machine; the job as it is afterwards, as far as known."""
-        job = self._store.claim(Place.own())
+        job = self._store.claim(NodeAddress.own())
         if job is None:
             return None
-        self._say(f"Job {job.id} ({job.label}) begins.")
+        self._say(f"{job.title} begins.")
         with JobLease(self._store, job, _HEARTBEAT_SECONDS) as lease:
             try:
                 ended = self._run(job, lease, stop)
@@ -108,7 +108,7 @@ class Agent:
                 self._say(f"Job {job.id} was given to another worker, or the server was away too long; it was ended.")
                 return job
         self._contents.prune(_CONTENTS_BYTES)
-        self._say(f"Job {ended.id} {ended.state}. {ended.published or ended.error}".rstrip())
+        self._say(f"{ended.title} {ended.state}. {ended.published or ended.error}".rstrip())
         return ended
 
     def _run(self, job: Job, lease: JobLease, stop: StopSignal) -> Job:
@@ -116,6 +116,8 @@ class Agent:
             return self._run_in_home(job, lease, stop)
         except (StaleAttempt, ServerUnreachable) as error:
             raise StaleAttempt(str(error)) from None
+        except Interrupted:  # before it began
+            return self._give_up(job, lease)
         except Exception as error:  # it ends the job, not the agent
             if not isinstance(error, CamelidError):
                 traceback.print_exc()
@@ -129,11 +131,9 @@ class Agent:
             raise JobError(f"there is no task {job.task!r} on this machine; install the plugin that has it.")
         inputs = persistently(lambda: self._store.inputs(job), lease.is_lost)
         home = JobHome(self._server, job, inputs, self._home)
-        with home.prepared(partial(self._fetch, job, lease)):
+        with home.prepared(partial(self._fetch, job, lease, stop)):
             table = home.store(self._host.tasks[job.task])
             executor = self._executor_for(job, lease, stop)
-            if executor is None:
-                return self._leave(job, lease)
             persistently(lambda: self._store.start(job, "agent"), lease.is_lost)
             with AttemptUpload(self._store, job, home.attempt, home.gone) as upload:
                 ended = self._attempt(table, executor, lease, stop)
@@ -145,26 +145,39 @@ class Agent:
             home.remove()
         return told
 
-    def _fetch(self, job: Job, lease: JobLease, content: Any, candidates: list[Path]) -> Path:
-        if lease.lost:
-            raise StaleAttempt(f"Job {job.id} was given to another worker.")
-        download = partial(self._store.content, job, content.sha256)
+    def _fetch(self, job: Job, lease: JobLease, stop: StopSignal, content: FileContent, candidates: list[Path]) -> Path:
+        """A file that the job reads. Raises Interrupted where the job or this agent was asked meanwhile to stop."""
+
+        def check() -> None:
+            if lease.lost:
+                raise StaleAttempt(f"Job {job.id} was given to another worker.")
+            if stop or lease.job.request in ("cancel", "pause"):
+                raise Interrupted
+
+        @contextmanager
+        def download(offset: int) -> Iterator[Iterator[bytes]]:
+            with self._store.content(job, content.sha256, offset) as chunks:
+                yield (chunk for chunk in chunks if check() is None)
+
+        check()
         return persistently(lambda: self._contents.fetch(content, candidates, download), lease.is_lost)
 
-    def _executor_for(self, job: Job, lease: JobLease, stop: StopSignal) -> Executor | None:
-        """What runs the attempt; None if it was asked to leave while it waited for the other nodes of its group."""
+    def _executor_for(self, job: Job, lease: JobLease, stop: StopSignal) -> Executor:
+        """What runs the attempt. Raises Interrupted where it was asked to stop while it waited for the other nodes."""
         if not job.in_group:
             return self._executor
         rendezvous = meet(_Patient(self._store, lease), lease, stop, MEET_SECONDS)
-        return None if rendezvous is None else on_node(self._executor, rendezvous)
+        if rendezvous is None:
+            raise Interrupted
+        return on_node(self._executor, rendezvous)
 
-    def _leave(self, job: Job, lease: JobLease) -> Job:
-        """Give back a job before its attempt began."""
-        states = {"cancel": JobState.CANCELLED, "pause": JobState.PAUSED}
-        if (state := states.get(lease.job.request)) is None:
+    def _give_up(self, job: Job, lease: JobLease) -> Job:
+        """End a job that had not begun, as was requested; else give it back."""
+        state = {"cancel": JobState.CANCELLED, "pause": JobState.PAUSED}.get(lease.job.request)
+        if state is None:
             return persistently(lambda: self._store.release(job), lease.is_lost)
-        error = f"{state.capitalize()} before it started."
-        return persistently(lambda: self._store.finish(job, state, error, str(state), {}), lease.is_lost)
+        message = f"{state.capitalize()} before it began."
+        return persistently(lambda: self._store.finish(job, state, message, str(state), {}), lease.is_lost)
 
     def _attempt(self, table: JobStore, executor: Executor, lease: JobLease, stop: StopSignal) -> Job:
         """Run the attempt as a job of this machine: its row at the end."""
@@ -247,12 +260,12 @@ def join_server(address: JoinAddress, token: str, say: Say, stop: StopSignal, wa
         ServerUnreachable: it does not answer.
         JobError: it has another certificate.
     """
-    host, own_home = load_host(), make_private_directory(home())
-    describe = describe_this_machine(own_home, host.tasks.names())
+    host, machine_home = load_host(), make_private_directory(home())
+    describe = describe_this_machine(machine_home, host.tasks.names())
     said = False
     while True:
         try:
-            agent = Agent(RemoteStore(address, token, describe), own_home, host, say)
+            agent = Agent(RemoteStore(address, token, describe), machine_home, host, say)
             say(f"Joined {address.url} as {agent.name!r}. Ctrl-C lets the running job save.")
             return agent
         except ServerUnreachable as error:

@@ -46,14 +46,14 @@ Fetch = Callable[[FileContent, list[Path]], Path]
 
 
 class JobHome:
-    """`directory` is the home of `job`; `own_home` is this machine's, whose models need not be fetched."""
+    """`directory` is the home of `job`; `machine_home` is this machine's, whose models need not be fetched."""
 
-    def __init__(self, server: Path, job: Job, inputs: JobInputs, own_home: Path) -> None:
+    def __init__(self, server: Path, job: Job, inputs: JobInputs, machine_home: Path) -> None:
         self.directory = server / f"{job.id:06d}"
         self.attempt = attempt_directory(self.directory, job.id, job.epoch)
         self._job = job
         self._inputs = inputs
-        self._own_home = own_home
+        self._machine_home = machine_home
         pairs = [(inputs.home, self.directory)]
         pairs += [(tree.source, path_below(self.directory, tree.place)) for tree in inputs.trees]
         self.paths = PathTranslation(pairs)
@@ -65,12 +65,12 @@ class JobHome:
         Raises:
             CamelidError: as `fetch` does, or a path that leads elsewhere.
         """
-        make_private_directory(self.directory, self._own_home)
+        make_private_directory(self.directory, self._machine_home)
         with open_private(self.directory / _LOCK, "a+b") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             for earlier in attempts(self.directory, self._job.id):
                 LocalExecutor().kill_leftovers(earlier)  # of an agent that was killed here
-            cache = make_private_directory(self.directory.parent / "cache", self._own_home)
+            cache = make_private_directory(self.directory.parent / "cache", self._machine_home)
             with suppress(FileExistsError):
                 (self.directory / "cache").symlink_to(cache)
             self._place_trees(fetch)
@@ -82,7 +82,9 @@ class JobHome:
         config = self.paths.here(dict(self._job.config))
         _blank(config, task.output)
         store = JobStore(self.directory / JOBS_DATABASE)
-        store.adopt(replace(self._job, config=config, nodes=1, leader=0, rank=0, place={}))  # its group is the server's
+        store.adopt(
+            replace(self._job, config=config, nodes=1, leader=0, rank=0, address={})
+        )  # its group is the server's
         return store
 
     def gone(self) -> list[str]:
@@ -110,7 +112,7 @@ class JobHome:
             if tree.place.split("/")[0] not in _TREES:  # elsewhere in the server's home, such as an attempt's directory
                 make_private_directory(top, self.directory)
             for name, content in tree.files.items():
-                own = [path_below(self._own_home, f"{tree.place}/{name}")]
+                own = [path_below(self._machine_home, f"{tree.place}/{name}")]
                 self._place(path_below(top, name), content, fetch, own)
 
     def _place_earlier(self, fetch: Fetch) -> None:

@@ -23,6 +23,8 @@ from camelid_core.paths import safe_name
 ONLINE_SECONDS = 15.0
 """A machine that was heard of within so many seconds counts as there."""
 _OWNER = "agent"
+_HELD = """SELECT CASE leader WHEN 0 THEN id ELSE leader END AS id, owner FROM job
+  WHERE state IN ('claimed', 'running') ORDER BY id"""
 _TOKEN_BYTES = 32
 _MAX_DESCRIPTION = 50_000
 
@@ -78,7 +80,7 @@ def machines(store: JobStore) -> list[Machine]:
     """All machines that were added, by name; the revoked ones last."""
     with store.database.read() as db:
         rows = db.execute("SELECT * FROM machine ORDER BY revoked > 0, name").fetchall()
-        held = db.execute("SELECT id, owner FROM job WHERE state IN ('claimed', 'running') ORDER BY id").fetchall()
+        held = db.execute(_HELD).fetchall()
     jobs: dict[str, list[int]] = {}
     for row in held:
         jobs.setdefault(machine_of(row["owner"]), []).append(row["id"])

@@ -72,8 +72,9 @@ class Welcome(_Message):
     lease_seconds: float
 
 
-class NodePlace(_Message):
-    """A `Place`: where other machines reach this one while it is a node of a group. It ends up in their environment."""
+class Reached(_Message):
+    """A `NodeAddress`: where other machines reach this one while it is a node of a group. It ends up in the environment
+    of their processes."""
 
     host: str = Field(pattern=r"^[A-Za-z0-9.:-]{1,255}$")
     port: int = Field(ge=1, le=65535)
@@ -85,7 +86,7 @@ class Claim(_Message):
 
     session: str = Field(pattern=r"^[0-9a-f]{16}$")
     machine: dict[str, Any]
-    place: NodePlace | None = None
+    reached: Reached | None = None
 
 
 class Release(_Message):

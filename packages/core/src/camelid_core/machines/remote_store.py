@@ -18,7 +18,7 @@ import httpx
 from camelid_core.errors import DiskFull, JobError, StaleAttempt
 from camelid_core.jobs.clock import Clock
 from camelid_core.jobs.job import Job, JobState
-from camelid_core.jobs.rendezvous import Place, Rendezvous, RollCall
+from camelid_core.jobs.rendezvous import NodeAddress, Rendezvous, RollCall
 
 from .join_address import JoinAddress, ServerUnreachable
 from .protocol import (
@@ -31,7 +31,7 @@ from .protocol import (
     FileContent,
     Hello,
     JobInputs,
-    NodePlace,
+    Reached,
     Refused,
     Release,
     Result,
@@ -100,10 +100,12 @@ class RemoteStore:
         self._seconds = httpx.Timeout(max(1.0, min(10.0, welcome.lease_seconds / 4)))
         return welcome
 
-    def claim(self, place: Place | None = None) -> Job | None:
-        """`place` is where other machines reach this one; without it it gets no node of a group."""
-        reached = None if place is None else NodePlace(host=place.host, port=place.port, network=place.network)
-        claim = Claim(session=self.session, machine=self._describe(), place=reached)
+    def claim(self, address: NodeAddress | None = None) -> Job | None:
+        """`address` is where other machines reach this one; without it it gets no node of a group."""
+        reached = None
+        if address is not None:
+            reached = Reached(host=address.host, port=address.port, network=address.network)
+        claim = Claim(session=self.session, machine=self._describe(), reached=reached)
         return self._job(self._send("POST", "/v1/claim", claim))
 
     def roll_call(self, job: Job) -> RollCall:
@@ -171,7 +173,8 @@ class RemoteStore:
                 piece = file.read(PIECE_BYTES)
                 try:
                     values = {"offset": offset, "size": content.size}
-                    self._send("PUT", f"{_path(job)}/pieces/{content.sha256}", piece, values)
+                    seconds = _LONG_SECONDS if offset + len(piece) >= content.size else 0.0  # it verifies the whole
+                    self._send("PUT", f"{_path(job)}/pieces/{content.sha256}", piece, values, seconds)
                     offset += len(piece)
                 except PieceRefused as refused:
                     if refused.have == offset or refused.have > content.size:

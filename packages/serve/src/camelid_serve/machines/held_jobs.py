@@ -23,7 +23,7 @@ from camelid_core.jobs.executors import LocalExecutor
 from camelid_core.jobs.job import ACTIVE, ENDED, Job, JobState
 from camelid_core.jobs.publication import Verify, publish, unpublished_success, wanted_place
 from camelid_core.jobs.resources import Resources
-from camelid_core.jobs.run_directories import attempt_directory
+from camelid_core.jobs.run_directories import PLACEMENT, attempt_directory
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.worker import clear_earlier_attempts
 from camelid_core.machines.file_hashes import FileHashes
@@ -81,7 +81,7 @@ class HeldJobs:
         description = describe_machine(claim.machine)
         self._note(machine, description)
         owner = owner_name(machine, claim.session)
-        place = claim.place.model_dump() if claim.place is not None else {}
+        address = claim.reached.model_dump() if claim.reached is not None else {}
         self.store.sweep_lost()
         for held in self.store.list(ACTIVE, limit=10_000, with_members=True):
             if held.owner == owner:
@@ -89,11 +89,11 @@ class HeldJobs:
                     self.store.release(held)
         resources = Resources.of_joined(machine, asdict(description))
         for job in self.store.due():
-            if job.task not in description.tasks or self._why_not(job) or (job.nodes > 1 and not place):
+            if job.task not in description.tasks or self._why_not(job) or (job.nodes > 1 and not address):
                 continue
             if never_fits(job.needs, resources):
                 continue
-            claimed = self.store.claim(owner, self.lease_seconds, only=job.id, place=place)
+            claimed = self.store.claim(owner, self.lease_seconds, only=job.id, address=address)
             if claimed is not None and (prepared := self._prepared(claimed)) is not None:
                 return prepared
         return None
@@ -168,7 +168,8 @@ class HeldJobs:
             raise JobError(f"Node {job.rank} of job {job.leader} publishes nothing: node 0 does.")
         received, attempt = self._received(job_id, epoch), attempt_directory(self._home, job_id, epoch)
         try:
-            if missing := received.output(message.files):
+            placed = (attempt / PLACEMENT).exists()  # before this server was killed
+            if not placed and (missing := received.output(message.files)):
                 return Answer(missing=missing)
             target = wanted_place(config_of(job, self._host()))
             result = AttemptResult(

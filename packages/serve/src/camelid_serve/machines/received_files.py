@@ -74,6 +74,8 @@ class ReceivedFiles:
         if not 0 <= size <= MAX_FILE_BYTES or offset + len(data) > size:
             raise JobError(f"a file of {size:,} bytes has no {len(data):,} bytes from byte {offset:,} on.")
         if self._is_here(FileContent(size=size, sha256=digest)):
+            if offset < size:
+                raise WrongOffset(size)
             return
         self._require_space(size - offset)
         make_private_directory(self._contents, self._attempt.parents[2])
