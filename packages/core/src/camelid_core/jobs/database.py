@@ -13,8 +13,6 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-import psutil
-
 from camelid_core import staging
 from camelid_core.errors import JobError
 from camelid_core.file_permissions import make_private_directory
@@ -147,6 +145,8 @@ class Database:
 
 def _refuse_network(directory: Path) -> None:
     """SQLite's locks do not hold on network file systems."""
+    import psutil  # only where a table is made: an attempt starts sooner without it
+
     mounts = [
         (len(disk.mountpoint), disk.fstype)
         for disk in psutil.disk_partitions(all=True)
