@@ -319,10 +319,10 @@ def _find(db: sqlite3.Connection, job_id: int) -> Job:
 
 
 def _waiting_for(db: sqlite3.Connection, job_id: int) -> Iterator[Job]:
-    """The jobs that wait for the result of one."""
+    """The jobs that need the result of one: also those that run, for should their worker die they are begun again."""
     query = (
         "SELECT job.* FROM job, json_each(job.depends_on) AS needed WHERE needed.value = ? "
-        "AND job.state IN ('queued', 'lost', 'paused') ORDER BY job.id"
+        "AND job.state IN ('queued', 'claimed', 'running', 'lost', 'paused') ORDER BY job.id"
     )
     return (from_row(row) for row in db.execute(query, (job_id,)))
 
