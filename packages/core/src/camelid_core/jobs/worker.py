@@ -35,6 +35,7 @@ from .run_directories import OUTPUT, attempt_directory, attempts, earlier_attemp
 from .start_conditions import waits_for
 from .stop_signals import StopSignal
 from .store import JobStore
+from .strays import kill_strays
 from .supervision import SAVE_SECONDS, EventRelay, OnEvent, supervise
 
 ExecutorFor = Callable[[Job], Executor]
@@ -72,6 +73,7 @@ class Worker:
         """Work until `stop`; the running job then saves and is queued again for the next worker."""
         failures = 0
         staging.sweep_below(self.home)
+        kill_strays(self.store)  # a worker that was killed in `_sweep` could not
         with WorkerPresence(self.store, self.name):
             while not stop:
                 try:
@@ -88,19 +90,24 @@ class Worker:
 
     def run_once(self, stop: StopSignal | None = None) -> Job | None:
         """Run the next job, if there is one, and return it as it is afterwards."""
-        self.store.sweep_lost()
+        self._sweep()
         job = self.store.claim(self.name, self._lease_seconds)
         return None if job is None else self._run_under_lease(job, StopSignal() if stop is None else stop)
 
     def run_job(self, job_id: int, on_event: OnEvent | None = None, stop: StopSignal | None = None) -> Job:
         """Run one queued job in the foreground; `stop` cancels it, so that no other worker resumes it."""
-        self.store.sweep_lost()
+        self._sweep()
         job = self.store.claim(self.name, self._lease_seconds, only=job_id)
         if job is None:
             job = self.store.get(job_id)
             waits = waits_for(self.store, replace(job, earliest=0.0))
             raise JobError(f"Job {job_id} is {job.state}{f', {waits}' if waits else '; only a queued job can be run'}.")
         return self._run_under_lease(job, StopSignal() if stop is None else stop, on_event, cancel_on_stop=True)
+
+    def _sweep(self) -> None:
+        """Take back what dead workers held, and end what they left running."""
+        if self.store.sweep_lost():
+            kill_strays(self.store)
 
     def _run_under_lease(
         self, job: Job, stop: StopSignal, on_event: OnEvent | None = None, cancel_on_stop: bool = False
