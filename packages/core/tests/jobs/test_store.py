@@ -270,7 +270,7 @@ def test_pragmas(store):
         ]
         assert db.execute("PRAGMA busy_timeout").fetchone()[0] == 30_000
     safe = sqlite3.sqlite_version_info >= (3, 51, 3)
-    assert values == [2, 1, "wal" if safe else "delete"]
+    assert values == [3, 1, "wal" if safe else "delete"]
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 1000, b"SQLite format 3\0" + b"\xff" * 5000])

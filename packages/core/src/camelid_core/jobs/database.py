@@ -66,7 +66,9 @@ class Database:
         address = f"file:{quote(str(path))}?mode=rw"
         connection = sqlite3.connect(address, uri=True, timeout=self._busy_seconds, isolation_level=None)
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA synchronous=FULL")
+        # EXTRA, not FULL: the deletion of the journal commits, and FULL does not sync it. After a power cut the journal
+        # would be back, and undo what was acknowledged.
+        connection.execute("PRAGMA synchronous=EXTRA")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA mmap_size=0")
         return connection

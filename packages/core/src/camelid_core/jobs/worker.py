@@ -20,6 +20,7 @@ from pathlib import Path
 
 from camelid_core import staging
 from camelid_core.errors import CamelidError, JobError, StaleAttempt
+from camelid_core.durable_directories import fsync_directory
 from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, make_private_directory
 
 from .attempt_result import AttemptResult, Outcome
@@ -138,6 +139,7 @@ class Worker:
             return publish(self.store, self.store.start(job), *success, self._verify)
         make_private_directory(directory.parent, self.home)
         directory.mkdir(PRIVATE_DIRECTORY_MODE)
+        fsync_directory(directory.parent)  # or a power cut takes it, with all that was saved in it
         kills = count_oom_kills()
         handle = executor.start(job, directory)
         try:
