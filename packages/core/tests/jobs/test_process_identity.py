@@ -11,7 +11,9 @@ from dataclasses import asdict, replace
 
 import psutil
 import pytest
+from camelid_core.jobs import process_identity
 from camelid_core.jobs.attempt_result import ExitCode
+from camelid_core.jobs.clock import boot_id
 from camelid_core.jobs.executors import LocalExecutor
 from camelid_core.jobs.process_identity import (
     ATTEMPT_VARIABLE,
@@ -43,6 +45,28 @@ def test_never_signalled(who, tmp_path):
     identity = ProcessIdentity.of(pid, "no such mark")
     identity.write(tmp_path)
     LocalExecutor().kill_leftovers(tmp_path)
+
+
+@pytest.mark.parametrize("pid", [0, 1, -1, os.getpid(), os.getpgrp()])
+def test_never_signalled_whatever_the_record_says(pid, monkeypatch):
+    """Though start time and boot agree and it leads its group: these are nobody's to end. No signal is sent here."""
+    sent = []
+    monkeypatch.setattr(os, "killpg", lambda *signal: sent.append(signal))
+    monkeypatch.setattr(os, "getpgid", lambda pid: pid)
+    monkeypatch.setattr(process_identity, "process_start_time", lambda pid: "12")
+    ProcessIdentity(pid, "12", boot_id(), "").kill()
+    assert sent == []
+
+
+def test_who_carries_the_mark_itself_lives_on():
+    """A worker that was started by an attempt has its mark in its environment."""
+    script = (
+        "from camelid_core.jobs.process_identity import ProcessIdentity; "
+        "ProcessIdentity(0, '', '', 'm' * 32).kill(); print('alive')"
+    )
+    environment = os.environ | {ATTEMPT_VARIABLE: "m" * 32}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "alive\n")
 
 
 @pytest.mark.parametrize("change", [{"started": "1"}, {"boot": "an earlier one"}, {"started": ""}])

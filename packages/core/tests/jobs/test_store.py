@@ -16,6 +16,7 @@ from camelid_core.errors import JobError, StaleAttempt, UsageError
 from camelid_core.jobs.clock import Clock
 from camelid_core.jobs.database import Database, TableUnavailable
 from camelid_core.jobs.job import ENDED, TRANSITIONS, JobState
+from camelid_core.jobs.job_rows import UPDATE, to_values
 from camelid_core.jobs.presence import WorkerPresence, live_workers, reserve_worker_start
 from camelid_core.jobs.start_conditions import waits_for
 from camelid_core.jobs.store import JobStore
@@ -220,24 +221,6 @@ def test_only_allowed_moves(store):
     assert all(TRANSITIONS[state] <= {JobState.QUEUED} for state in ENDED)
 
 
-def test_four_processes_never_claim_the_same_job(tmp_path):
-    store = JobStore(tmp_path / "jobs.sqlite3")
-    for _ in range(40):
-        store.submit("tick", {})
-    script = (
-        "import json, sys; from pathlib import Path; from camelid_core.jobs import JobStore\n"
-        "store, ids = JobStore(Path(sys.argv[1])), []\n"
-        "while job := store.claim(sys.argv[2], 30): ids.append(job.id)\n"
-        "print(json.dumps(ids))"
-    )
-    processes = [
-        subprocess.Popen([sys.executable, "-c", script, str(store.path), f"w{n}"], stdout=subprocess.PIPE)
-        for n in range(4)
-    ]
-    claimed = [job_id for process in processes for job_id in json.loads(process.communicate()[0])]
-    assert sorted(claimed) == list(range(1, 41))
-
-
 def test_threads_share_a_store(tmp_path):
     store = JobStore(tmp_path / "jobs.sqlite3")
     threads = [threading.Thread(target=lambda: [store.submit("tick", {}) for _ in range(5)]) for _ in range(8)]
@@ -337,6 +320,16 @@ def test_an_old_copy_of_a_row_is_stale(store):
     job = store.submit("tick", {})
     with pytest.raises(StaleAttempt):
         store.heartbeat(replace(job, epoch=1))
+
+
+def test_the_one_statement_that_changes_a_row_compares_first(store):
+    """State and epoch: should a check before it ever be missing, nothing is overwritten."""
+    job = store.submit("tick", {})
+    for was, at in (("running", 0), ("queued", 1)):
+        with store.database.write() as db:
+            values = to_values(replace(job, state=JobState.FAILED)) | {"was": was, "at": at}
+            assert db.execute(UPDATE, values).fetchall() == []
+    assert store.get(job.id) == job
 
 
 def test_a_job_waits_for_those_it_depends_on(store):
