@@ -89,6 +89,17 @@ def test_a_reboot_forgets_waits(store, clock):
     assert store.claim("w", 30).id == 1
 
 
+def test_a_reboot_voids_leases_and_a_heartbeat_renews_them(store, clock):
+    store.submit("tick", {})
+    job = store.start(store.claim("w", 30))
+    for _ in range(3):
+        clock.time += 29
+        assert not store.sweep_lost()
+        job = store.heartbeat(job)
+    clock.time, clock.started = 5.0, "boot 2"  # by this clock it would hold for 1000 s more
+    assert [job.state for job in store.sweep_lost()] == [JobState.LOST]
+
+
 def test_every_state_is_reached_and_every_move_is_allowed(store, clock):
     ways = {
         JobState.QUEUED: lambda job: job,
@@ -156,6 +167,10 @@ def test_stale_attempts_change_nothing(store, clock):
             attempt()
     assert not placed
     assert store.get(1) == new
+    over = store.finish(new, JobState.FAILED)
+    with pytest.raises(StaleAttempt):  # though it is the newest: the job has ended
+        store.heartbeat(new)
+    assert store.get(1) == over
 
 
 def test_a_place_that_fails_leaves_the_job_running(store):
