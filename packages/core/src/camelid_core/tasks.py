@@ -61,7 +61,8 @@ class Task:
     `run(config, context)` writes a directory with a manifest at `context.output` and returns a
     small JSON-able summary. `bundle(store, job_id, target)`, where a task has it, writes an archive
     from which such a job can be reproduced, and returns its path. `output` is the field of the configuration that says
-    where the result goes, as `section.field`.
+    where the result goes, as `section.field`. `portable` says that such jobs may run on another machine: all that they
+    read is declared in their configuration (`camelid_core.references`), and all they write is their output.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Task:
     run: str
     bundle: str = ""
     output: str = "output"
+    portable: bool = False
 
     def load_config(self) -> type[Config]:
         return import_attribute(self.config)  # type: ignore[no-any-return]

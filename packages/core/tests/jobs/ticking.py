@@ -23,6 +23,7 @@ from camelid_core.errors import DataError
 from camelid_core.integrity import write_durably
 from camelid_core.jobs import attempt
 from camelid_core.jobs.run_directories import home_of
+from camelid_core.references import FileName
 from camelid_core.tasks import Interrupted, Task, TaskContext
 
 
@@ -33,6 +34,8 @@ class Ticks(Config):
     """Pause between steps."""
     then: str = ""
     """What goes wrong at the end; "held" waits there until the home directory has a file `go`."""
+    reads: FileName = ""
+    """A file whose first line the result repeats."""
     output: str | None = None
     """Where the result goes."""
 
@@ -64,10 +67,14 @@ def run(config: Ticks, context: TaskContext) -> Mapping[str, Any]:
     if config.then != "nothing":
         context.output.mkdir()
         (context.output / "ticks.json").write_text(json.dumps(done))
-        write_manifest(context.output, Manifest(kind="evaluation"))
+        write_manifest(context.output, Manifest(kind="evaluation", parameters=read_line(config.reads)))
     if config.then == "damaged":
         (context.output / "ticks.json").write_text("1000")
     return {"ticks": done, "first": first}
+
+
+def read_line(path: str) -> dict[str, str]:
+    return {"path": path, "line": Path(path).read_text().splitlines()[0]} if path else {}
 
 
 def saved(earlier: tuple[Path, ...]) -> int:
@@ -104,7 +111,7 @@ def go_wrong(how: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-TICK = Task("tick", "Count.", "ticking:Ticks", "ticking:run")
+TICK = Task("tick", "Count.", "ticking:Ticks", "ticking:run", portable=True)
 
 if __name__ == "__main__":
     sys.exit(attempt.main(tasks=lambda: {"tick": TICK}))

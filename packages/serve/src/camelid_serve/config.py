@@ -6,10 +6,11 @@ Knows fields, bounds and their help. Imports no torch.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from camelid_core.config import Config
 from camelid_core.paths import absolute_if_path
+from camelid_core.references import DataName, ModelName, ModelNames, OfThisMachine
 from pydantic import Field
 
 from .engine import Sampling
@@ -36,7 +37,7 @@ DEFAULT_ENGINE = EngineConfig()
 class _GenerationConfig(Config):
     """Fields shared by the tasks that generate answers to many prompts."""
 
-    model: str = "smollm2-135m"
+    model: ModelName = "smollm2-135m"
     """Model or adapter that answers: a name or an artefact's directory. Also: `model_name_or_path`."""
     template: str = ""
     """Prompt template; empty takes the model's own, another one is recorded in the result. Also: chat template."""
@@ -48,7 +49,7 @@ class _GenerationConfig(Config):
     dtype: Dtype = "auto"
     """dtype of the weights; auto is bfloat16 where the device multiplies it natively, else float32.
     Also: `torch_dtype`, precision."""
-    engine: str = "transformers"
+    engine: Annotated[str, OfThisMachine] = "transformers"
     """Inference engine that runs the model, with its settings behind its name. Also: backend."""
     output: str = ""
     """Output directory of the result; empty publishes under the job's name in Camelid's home. Also: `output_dir`."""
@@ -72,7 +73,7 @@ class _GenerationConfig(Config):
 class PredictConfig(_GenerationConfig):
     """Batch prediction: answer every row of a file."""
 
-    input: str
+    input: DataName
     """Data file (JSON, JSON Lines, CSV, TSV or Parquet) or dataset name; rows need no answer."""
     columns: str = ""
     """Column mapping of a file, such as instruction=question; empty recognises the format by its columns."""
@@ -86,9 +87,9 @@ class PredictConfig(_GenerationConfig):
     before it is asked. Also: `continue_final_message`."""
     suffixes: list[str] = []
     """Chain-of-thought suffixes by name, appended to every question as in chat; the rows stay as they are."""
-    also: list[str] = []
+    also: ModelNames = []
     """Further models or adapters that answer the same rows, one after the other."""
-    out: str = ""
+    out: Annotated[str, OfThisMachine] = ""
     """File that gets the answered rows too, as JSON Lines, whoever finishes the job; empty writes only the result."""
     limit: int | None = Field(None, ge=1)
     """Maximum number of rows; empty takes all. Also: `max_samples`, `max_predict_samples`."""
@@ -104,7 +105,7 @@ class PredictConfig(_GenerationConfig):
 class EvaluateConfig(_GenerationConfig):
     """Answer accuracy: the share of held-out rows that a model answers exactly right."""
 
-    data: str = "cot-arithmetic-en"
+    data: DataName = "cot-arithmetic-en"
     """Evaluation set: a dataset with held-out rows, or a file; each gold answer must state a number.
     Also: `eval_dataset`."""
     rows: int = Field(32, ge=1, le=100_000)

@@ -50,6 +50,7 @@ def camelid_commands() -> list[Command]:
         Command("chat", "Chat with a model or adapter in the terminal.", "camelid_serve.commands.chat:app"),
         Command("predict", "Batch prediction: answer every row of a file.", "camelid_serve.commands.predict:app"),
         Command("serve", "Serve models over an OpenAI-compatible HTTP API.", "camelid_serve.commands.serve:app"),
+        Command("machines", "Let other machines run this machine's jobs.", "camelid_serve.commands.machines:app"),
         Command(
             "prove",
             "Compare an export with its source on held-out text, and say whether it is as good.",

@@ -10,24 +10,28 @@ TASKS = (
         "Batch prediction: answer every row of a file.",
         "camelid_serve.config:PredictConfig",
         "camelid_serve.predict.task:run",
+        portable=True,
     ),
     Task(
         "evaluate",
         "Score a model's answers on held-out rows.",
         "camelid_serve.config:EvaluateConfig",
         "camelid_serve.evaluations.answer_accuracy:run",
+        portable=True,
     ),
     Task(
         "context",
         "Measure perplexity by context length.",
         "camelid_serve.evaluations.long_context_config:ContextConfig",
         "camelid_serve.evaluations.perplexity:run",
+        portable=True,
     ),
     Task(
         "passkey",
         "Measure passkey retrieval from long texts (needle in a haystack).",
         "camelid_serve.evaluations.long_context_config:PasskeyConfig",
         "camelid_serve.evaluations.passkey:run",
+        portable=True,
     ),
     Task(
         "prove",

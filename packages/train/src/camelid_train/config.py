@@ -16,6 +16,7 @@ from camelid_core.mixing import Mixture
 from camelid_core.models.rope import RopeScaling
 from camelid_core.paths import absolute_if_path, is_existing_path, validated_path
 from camelid_core.plugins import load_host
+from camelid_core.references import DataNames, ModelName, OfThisMachine
 from pydantic import AfterValidator, Field, PlainValidator, field_validator
 
 from .methods.lora import LoraMethod
@@ -25,7 +26,7 @@ from .sections import Method, Objective, SftObjective, read_method, read_objecti
 class ModelSection(Config):
     """The base model."""
 
-    name: str = "smollm2-135m"
+    name: ModelName = "smollm2-135m"
     """Base model: a registered name, a Hub id or a directory. Also: `model_name_or_path`, `base_model`."""
     revision: str = ""
     """Commit on the Hub, by 7 of its digits or more, that the model on disk must be of; empty accepts any.
@@ -51,7 +52,7 @@ class ModelSection(Config):
 class DataSection(Mixture):
     """The training data: datasets, how they are mixed, the cut-off, and the held-out rows."""
 
-    sources: list[str] = Field(["cot-arithmetic-en"], min_length=1)
+    sources: DataNames = Field(["cot-arithmetic-en"], min_length=1)
     """Datasets: names or files, each optionally with a weight, as in cot-arithmetic:0.5. The default is built in,
     without a download. Also: `dataset`, `datasets`."""
     template: str = ""
@@ -150,12 +151,12 @@ class EvalSection(Config):
 class LaunchSection(Config):
     """Distributed training: processes, machines, and how they share the model."""
 
-    executor: str = "local"
+    executor: Annotated[str, OfThisMachine] = "local"
     """Executor that runs the job: local, or one from a plugin, such as a cluster. Also: launcher, scheduler."""
     processes: int = Field(1, ge=1, le=1024)
     """Processes per machine (data parallelism), each with a GPU of its own and its own rows of every step.
     Also: `nproc_per_node`, `num_processes`."""
-    nodes: int = Field(1, ge=1, le=1024)
+    nodes: Annotated[int, OfThisMachine] = Field(1, ge=1, le=1024)
     """Nodes: machines that share the run; type the same command on each, with MASTER_ADDR and NODE_RANK set.
     Also: `nnodes`, `num_machines`."""
     strategy: Literal["ddp", "fsdp", "deepspeed"] = "ddp"

@@ -77,6 +77,7 @@ def camelid_tasks() -> list[Task]:
             "camelid_train.launching:train",
             bundle="camelid_train.provenance.reproduce:bundle",
             output="train.output",
+            portable=True,
         ),
         Task(
             "merge",

@@ -12,16 +12,23 @@ from typing import Any
 
 from .job import Job, JobState
 
-VERSION = 2
+_MACHINES = """
+CREATE TABLE machine (
+  name TEXT PRIMARY KEY, token TEXT NOT NULL, created REAL NOT NULL, seen REAL NOT NULL DEFAULT 0,
+  revoked REAL NOT NULL DEFAULT 0, description TEXT NOT NULL DEFAULT '{}'
+) STRICT
+"""
+VERSION = 3
 MIGRATIONS = {
     1: """
 ALTER TABLE job ADD COLUMN depends_on TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE job ADD COLUMN earliest REAL NOT NULL DEFAULT 0
 """,
+    2: _MACHINES,
 }
 """What makes of a schema of some version the next one."""
 
-SCHEMA = """
+SCHEMA = f"""
 CREATE TABLE job (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   task TEXT NOT NULL, config TEXT NOT NULL, name TEXT NOT NULL, key TEXT UNIQUE, priority INTEGER NOT NULL,
@@ -32,8 +39,8 @@ CREATE TABLE job (
   depends_on TEXT NOT NULL DEFAULT '[]', earliest REAL NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX job_by_state ON job (state, priority DESC, id);
-CREATE TABLE worker (name TEXT PRIMARY KEY, pid INTEGER NOT NULL, boot TEXT NOT NULL, until REAL NOT NULL) STRICT
-"""
+CREATE TABLE worker (name TEXT PRIMARY KEY, pid INTEGER NOT NULL, boot TEXT NOT NULL, until REAL NOT NULL) STRICT;
+{_MACHINES}"""
 
 _COLUMNS = [field.name for field in fields(Job) if field.name != "id"]
 _IMMUTABLE = {"task", "config", "name", "key", "created", "depends_on"}

@@ -9,20 +9,31 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from camelid_core.errors import JobError, StaleAttempt
 
+from .clock import Clock
 from .job import Job
-from .store import JobStore
 
 _POLL_SECONDS = 1.0
+
+
+class LeaseStore(Protocol):
+    """A job table, of this machine or of another."""
+
+    @property
+    def clock(self) -> Clock: ...
+
+    def heartbeat(self, job: Job, /) -> Job: ...
+
+    def get(self, job_id: int, /) -> Job: ...
 
 
 class JobLease:
     """While entered, the claimed `job` stays ours, unless `lost` says otherwise."""
 
-    def __init__(self, store: JobStore, job: Job, heartbeat_seconds: float) -> None:
+    def __init__(self, store: LeaseStore, job: Job, heartbeat_seconds: float) -> None:
         self._store = store
         self._job = job
         self._heartbeat = min(heartbeat_seconds, job.lease_seconds / 4)
@@ -36,6 +47,9 @@ class JobLease:
     def job(self) -> Job:
         """The row as last seen."""
         return self._job
+
+    def is_lost(self) -> bool:
+        return self.lost
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -20,9 +20,9 @@ from camelid_core.file_permissions import inherit_directory_permissions, make_pr
 from camelid_core.integrity import fsync_directory, write_durably
 from camelid_core.paths import artefacts_dir, safe_name, validated_path
 
-from .attempt_result import AttemptResult
+from .attempt_result import AttemptResult, Outcome
 from .job import Job, JobState
-from .run_directories import OUTPUT, PLACEMENT, RESULT, home_of
+from .run_directories import OUTPUT, PLACEMENT, RESULT, attempts, home_of
 from .store import JobStore
 
 Verify = Callable[[Path], object]
@@ -37,19 +37,30 @@ def destination(config: Any) -> Path | None:
         UsageError: it is no valid path.
         JobError: something is there already, or it cannot be written. Checked before the work, not after it.
     """
-    given = getattr(config, "publish_to", None) or getattr(config, "output", None)
-    if not given:
-        return None
     try:
-        path = validated_path(given, "output")
-        path = path if path.is_absolute() else artefacts_dir() / safe_name(str(path), "output")
+        path = wanted_place(config)
+        if path is None:
+            return None
         _refuse_occupied(path)
         _try_placing(path)
     except CamelidError:
         raise
     except OSError as error:
-        raise JobError(f"nothing can be written to {str(given)!r}: {_reason(error)}. Give another output.") from error
+        given = str(_wanted(config))
+        raise JobError(f"nothing can be written to {given!r}: {_reason(error)}. Give another output.") from error
     return path
+
+
+def wanted_place(config: Any) -> Path | None:
+    """As `destination`, without looking whether the result can be put there."""
+    if not (given := _wanted(config)):
+        return None
+    path = validated_path(given, "output")
+    return path if path.is_absolute() else artefacts_dir() / safe_name(str(path), "output")
+
+
+def _wanted(config: Any) -> Any:
+    return getattr(config, "publish_to", None) or getattr(config, "output", None)
 
 
 def _try_placing(path: Path) -> None:
@@ -103,6 +114,15 @@ def publish(store: JobStore, job: Job, attempt: Path, result: AttemptResult, ver
             f"the result cannot be put to {str(target)!r}: {_reason(error)}. It is kept: mend that, and "
             f"`camelid jobs retry {job.id}` puts it there without doing the work again."
         ) from error
+
+
+def unpublished_success(home: Path, job_id: int) -> tuple[Path, AttemptResult] | None:
+    """An earlier attempt that had succeeded but was not published: its worker died, or the place was occupied."""
+    for directory in attempts(home, job_id):
+        result = AttemptResult.read(directory)
+        if result is not None and result.how == Outcome.SUCCEEDED:
+            return directory, result
+    return None
 
 
 def _publish_to(store: JobStore, job: Job, output: Path, place: _ResultPlacement, result: AttemptResult) -> Job:

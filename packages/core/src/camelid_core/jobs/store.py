@@ -204,6 +204,24 @@ class JobStore:
                 lease=values["now"] + lease_seconds, lease_seconds=lease_seconds, error="", error_kind="",
             )  # fmt: skip
 
+    def due(self, limit: int = 200) -> list[Job]:
+        """The jobs that could be claimed now, in the order in which they would be."""
+        query = f"SELECT * FROM job WHERE {_DUE} ORDER BY priority DESC, id LIMIT :limit"  # noqa: S608 - a constant
+        values = {**self._now(), "wall": self.clock.wall(), "limit": limit}
+        with self.database.read() as db:
+            return [from_row(row) for row in db.execute(query, values)]
+
+    def adopt(self, job: Job) -> None:
+        """Have a job of another table here under its own number, queued for the attempt that it is at there. What was
+        here under that number is replaced."""
+        copy = replace(
+            job, state=JobState.QUEUED, epoch=job.epoch - 1, request="", owner="", process="", lease=0.0,
+            not_before=0.0, earliest=0.0, depends_on=(), key=None, boot=self.clock.boot(),
+        )  # fmt: skip
+        with self.database.write() as db:
+            db.execute("DELETE FROM job WHERE id = ?", (job.id,))
+            db.execute(INSERT, to_values(copy)).fetchall()
+
     def start(self, job: Job, process: str = "") -> Job:
         """The claimed job runs now, in `process`."""
         with self.database.write() as db:

@@ -30,9 +30,9 @@ from .job import Job, JobState
 from .lease import JobLease
 from .oom_kills import count_oom_kills
 from .presence import WorkerPresence
-from .publication import Verify, publish
+from .publication import Verify, publish, unpublished_success
 from .resume_point import resume_hint
-from .run_directories import OUTPUT, attempt_directory, attempts, earlier_attempts
+from .run_directories import OUTPUT, attempt_directory, earlier_attempts
 from .start_conditions import waits_for
 from .stop_signals import StopSignal
 from .store import JobStore
@@ -110,6 +110,10 @@ class Worker:
         if self.store.sweep_lost():
             kill_strays(self.store)
 
+    def run_claimed(self, job: Job, stop: StopSignal) -> Job:
+        """Run a job that was claimed under this worker's name; after `stop` it is queued again."""
+        return self._run_under_lease(job, stop)
+
     def _run_under_lease(
         self, job: Job, stop: StopSignal, on_event: OnEvent | None = None, cancel_on_stop: bool = False
     ) -> Job:
@@ -131,10 +135,8 @@ class Worker:
         job = lease.job
         directory = attempt_directory(self.home, job.id, job.epoch)
         executor = self._executor_for(job)
-        for earlier in earlier_attempts(directory):
-            executor.kill_leftovers(earlier)
-            _delete_incomplete_output(earlier)
-        success = self._earlier_success(job)
+        clear_earlier_attempts(directory, executor)
+        success = unpublished_success(self.home, job.id)
         if success is not None:
             return publish(self.store, self.store.start(job), *success, self._verify)
         make_private_directory(directory.parent, self.home)
@@ -158,14 +160,6 @@ class Worker:
         if result.how == Outcome.SUCCEEDED:
             return publish(self.store, job, directory, result, self._verify)
         return self._record_end(job, result, stop)
-
-    def _earlier_success(self, job: Job) -> tuple[Path, AttemptResult] | None:
-        """An earlier attempt that had succeeded but was not published: its worker died, or the place was occupied."""
-        for directory in attempts(self.home, job.id):
-            result = AttemptResult.read(directory)
-            if result is not None and result.how == Outcome.SUCCEEDED:
-                return directory, result
-        return None
 
     def _record_end(self, job: Job, result: AttemptResult, stop: StopSignal) -> Job:
         """Record the end of an attempt that did not succeed."""
@@ -198,6 +192,13 @@ def chosen_executor(job: Job) -> Executor:
     from camelid_core.plugins import load_host
 
     return load_host().executors[name]  # type: ignore[no-any-return]
+
+
+def clear_earlier_attempts(directory: Path, executor: Executor) -> None:
+    """Kill what attempts before this one left running, and delete what they left half-written."""
+    for earlier in earlier_attempts(directory):
+        executor.kill_leftovers(earlier)
+        _delete_incomplete_output(earlier)
 
 
 def _delete_incomplete_output(attempt: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import PurePath
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -97,7 +98,7 @@ class MixedDataset:
 
     def _spread(self, part: MixtureSource, rest: int) -> Iterator[bool]:
         """`rest` of `size` places, evenly; the seed says where they begin."""
-        place = random.Random(f"{self.mixture.seed} {part.source.name}").randrange(part.size)
+        place = random.Random(f"{self.mixture.seed} {PurePath(part.source.name).name}").randrange(part.size)
         while True:
             place += rest
             yield place >= part.size

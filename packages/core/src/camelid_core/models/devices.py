@@ -29,7 +29,7 @@ class Device:
 
 def describe_device() -> Device:
     """The device work will run on, for example `CPU, 2 cores · 21 GB free`."""
-    gpus = _nvidia_gpus()
+    gpus = nvidia_gpus()
     if gpus:
         name, free = gpus[0][0], sum(gpu[2] for gpu in gpus)
         return Device("cuda", f"{len(gpus)} × {name}, {free >> 30} GB free", sum(gpu[1] for gpu in gpus), free)
@@ -63,7 +63,7 @@ def cpu_has_bf16() -> bool:
     return bool(_BF16_FLAGS & set(flags.split()))
 
 
-def _nvidia_gpus() -> list[tuple[str, int, int]]:
+def nvidia_gpus() -> list[tuple[str, int, int]]:
     """Name, memory and free memory of each NVIDIA GPU, from nvidia-smi."""
     if not shutil.which("nvidia-smi"):
         return []

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from camelid_core.config import Config
 from camelid_core.paths import absolute_if_path
+from camelid_core.references import DataName, ModelName
 from camelid_core.tasks import Interrupted, TaskContext
 
 _PROGRESS_SECONDS = 0.5
@@ -22,9 +23,9 @@ _PROGRESS_SECONDS = 0.5
 class MeasureConfig(Config):
     """Which dataset to count, and under which model, template and cut-off."""
 
-    data: str
+    data: DataName
     """Dataset name or file."""
-    model: str = "smollm2-135m"
+    model: ModelName = "smollm2-135m"
     """Model whose tokenizer is used: a registered name, a Hub id or a directory."""
     template: str = ""
     """Prompt template; empty takes the model's own."""

@@ -11,6 +11,7 @@ from camelid_core.config import Config
 from camelid_core.errors import CamelidError
 from camelid_core.models.rope import RopeScaling
 from camelid_core.paths import absolute_if_path
+from camelid_core.references import FileName, ModelNames, OfThisMachine
 from pydantic import Field, field_validator
 
 from camelid_serve.config import Dtype
@@ -21,7 +22,7 @@ Length = Annotated[int, Field(ge=16, le=1 << 20)]
 class _LongContextConfig(Config):
     """Fields of both: models, each as it is and under RoPE scaling, at several context lengths."""
 
-    models: list[str] = Field(["smollm2-135m"], min_length=1)
+    models: ModelNames = Field(["smollm2-135m"], min_length=1)
     """Models and adapters to compare: names or artefact directories."""
     rope: list[str] = []
     """RoPE scalings to compare with each model as it is: linear:2 (position interpolation), dynamic:2 (NTK), yarn:2;
@@ -70,7 +71,7 @@ class _LongContextConfig(Config):
 class ContextConfig(_LongContextConfig):
     """Perplexity by context length, over a sliding window."""
 
-    text: str = ""
+    text: FileName = ""
     """Text file, or rows with a `text` column (JSON Lines, JSON, CSV, Parquet); empty generates a text."""
     windows: int = Field(16, ge=1, le=10_000)
     """Number of windows, spread evenly over the text and ending at the same places for every context length."""
@@ -96,7 +97,7 @@ class PasskeyConfig(_LongContextConfig):
     """Trials per context length and depth, each with a passkey of its own."""
     template: str = ""
     """Prompt template; empty takes each model's own. Also: chat template."""
-    engine: str = "transformers"
+    engine: Annotated[str, OfThisMachine] = "transformers"
     """Inference engine that runs the models, with its settings behind its name. Also: backend."""
 
     @field_validator("depths")

@@ -86,12 +86,17 @@ _NAMES = {"base": "the base model", "data": "the training data", "kept": "the ro
 
 def _check_identity(found: Path, identity: Mapping[str, Any]) -> None:
     before = checkpoint.load_identity(found)
-    changed = [_NAMES[name] for name, value in identity.items() if before.get(name, value) != value]
+    changed = [_NAMES[name] for name, value in identity.items() if _content(before.get(name, value)) != _content(value)]
     if changed:
         raise TrainingError(
             f"{changed[0]} changed since the checkpoint {found.name} was written, so the run cannot go on from it. "
             "Put it back as it was and retry, or start a new run."
         )
+
+
+def _content(value: Any) -> Any:
+    """Of the data their rows alone: the same file may lie elsewhere, as on another machine."""
+    return sorted(value.values()) if isinstance(value, dict) else value
 
 
 def is_finished(found: Path) -> bool:

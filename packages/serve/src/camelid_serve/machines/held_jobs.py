@@ -1,0 +1,217 @@
+"""What an agent may do to a job: lease it, and while it holds it, all that a worker of this machine does.
+
+Knows the table, fencing by epoch and machine, and publication. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from camelid_core.artefacts import verify_directory
+from camelid_core.errors import CamelidError, JobError, StaleAttempt
+from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, make_private_directory
+from camelid_core.jobs.attempt_result import AttemptResult, Outcome
+from camelid_core.jobs.database import TableUnavailable
+from camelid_core.jobs.executors import LocalExecutor
+from camelid_core.jobs.job import ACTIVE, ENDED, Job, JobState
+from camelid_core.jobs.publication import Verify, publish, unpublished_success, wanted_place
+from camelid_core.jobs.run_directories import attempt_directory
+from camelid_core.jobs.store import JobStore
+from camelid_core.jobs.worker import clear_earlier_attempts
+from camelid_core.machines.file_hashes import FileHashes
+from camelid_core.machines.job_inputs import check_destination, config_of, job_inputs, why_not_portable
+from camelid_core.machines.machine import describe_machine, machine_of, note_machine, owner_name
+from camelid_core.machines.protocol import Answer, Beat, Claim, End, JobInputs, Result, Start, State, job_values
+from camelid_core.plugins import Host
+
+from .received_files import ReceivedFiles
+
+_FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED)
+_MAX_REMEMBERED = 10_000
+Key = tuple[int, int]
+KeyT, ValueT = TypeVar("KeyT"), TypeVar("ValueT")
+
+
+class HeldJobs:
+    """The jobs of one table, for agents. Every method may be called from any thread; all that take a machine, a job
+    and an epoch raise StaleAttempt where that machine does not hold it."""
+
+    def __init__(
+        self, store: JobStore, host: Callable[[], Host], lease_seconds: float, verify: Verify = verify_directory
+    ) -> None:
+        self.store = store
+        self.lease_seconds = lease_seconds
+        self._home = store.path.parent
+        self._host = host
+        self._verify = verify
+        self._hashes = FileHashes()
+        self._lock = threading.Lock()
+        self._stays: dict[int, str] = {}
+        self._contents: dict[Key, dict[str, Path]] = {}
+        self._ended: dict[Key, str] = {}
+
+    def claim(self, machine: str, claim: Claim) -> Job | None:
+        """Lease the next job that may run on the machine; what the same start of its agent held before is given back.
+
+        The request may be the second for one claim whose answer was lost.
+        """
+        description = describe_machine(claim.machine)
+        note_machine(self.store, machine, description)
+        owner = owner_name(machine, claim.session)
+        self.store.sweep_lost()
+        for held in self.store.list(ACTIVE, limit=10_000):
+            if held.owner == owner:
+                with suppress(StaleAttempt):
+                    self.store.release(held)
+        for job in self.store.due():
+            if job.task not in description.tasks or self._why_not(job):
+                continue
+            claimed = self.store.claim(owner, self.lease_seconds, only=job.id)
+            if claimed is not None and (prepared := self._prepared(claimed)) is not None:
+                return prepared
+        return None
+
+    def start(self, machine: str, job_id: int, epoch: int, message: Start) -> Job:
+        job = self._held(machine, job_id, epoch)
+        return job if job.state == JobState.RUNNING else self.store.start(job, f"{machine}, {message.process}")
+
+    def heartbeat(self, machine: str, job_id: int, epoch: int, message: Beat) -> Job:
+        said = describe_machine(message.machine) if message.machine is not None else None
+        note_machine(self.store, machine, said)
+        return self.store.heartbeat(self._held(machine, job_id, epoch))
+
+    def inputs(self, machine: str, job_id: int, epoch: int) -> JobInputs:
+        """What the job reads; from then on the machine may have these contents, for as long as it holds the job."""
+        job = self._held(machine, job_id, epoch)
+        inputs, contents = job_inputs(self._home, job, self._host(), self._hashes)
+        with self._lock:
+            _remember(self._contents, (job_id, epoch), contents)
+        return inputs
+
+    def content(self, machine: str, job_id: int, epoch: int, digest: str) -> Path:
+        """Where a content that the job reads lies. Raises JobError: it reads no such content."""
+        self._held(machine, job_id, epoch)
+        if (job_id, epoch) not in self._contents:  # this server was started anew meanwhile
+            self.inputs(machine, job_id, epoch)
+        path = self._contents[job_id, epoch].get(digest)
+        if path is None:
+            raise JobError(f"job {job_id} reads nothing with SHA-256 {digest}.")
+        return path
+
+    def received(self, machine: str, job_id: int, epoch: int) -> ReceivedFiles:
+        self._held(machine, job_id, epoch)
+        return self._received(job_id, epoch)
+
+    def keep(self, machine: str, job_id: int, epoch: int, message: State) -> Answer:
+        return Answer(missing=self.received(machine, job_id, epoch).keep(message))
+
+    def finish(self, machine: str, job_id: int, epoch: int, message: End) -> Job:
+        if (ended := self._ended_before(machine, job_id, epoch)) is not None:
+            return ended
+        if message.state not in _FINAL:
+            raise JobError(f"an attempt does not end as {message.state}.")
+        job = self._held(machine, job_id, epoch)
+        if job.state == JobState.CLAIMED and message.state == JobState.SUCCEEDED:
+            job = self.store.start(job)
+        return self._note_end(machine, self.store.finish(
+            job, message.state, error=message.error, error_kind=message.error_kind, summary=message.summary
+        ))  # fmt: skip
+
+    def release(self, machine: str, job_id: int, epoch: int) -> Job:
+        return self.store.release(self._held(machine, job_id, epoch))
+
+    def lose(self, machine: str, job_id: int, epoch: int) -> Job:
+        return self.store.mark_lost(self._held(machine, job_id, epoch))
+
+    def publish(self, machine: str, job_id: int, epoch: int, message: Result) -> Answer:
+        """Verify the result against its manifest and publish it, once all of its contents are here.
+
+        What is wrong with it, or with the place it goes to, is the job's error.
+        """
+        if (ended := self._ended_before(machine, job_id, epoch)) is not None:
+            return Answer(job=job_values(ended))
+        job = self._held(machine, job_id, epoch)
+        received, attempt = self._received(job_id, epoch), attempt_directory(self._home, job_id, epoch)
+        try:
+            if missing := received.output(message.files):
+                return Answer(missing=missing)
+            target = wanted_place(config_of(job, self._host()))
+            result = AttemptResult(
+                Outcome.SUCCEEDED, summary=message.summary, publish_to=str(target) if target else None
+            )
+            result.write(attempt)
+            done = publish(self.store, job, attempt, result, self._verify)
+        except (StaleAttempt, TableUnavailable):
+            raise
+        except CamelidError as error:
+            done = self._fail(job, error)
+        received.clear()
+        return Answer(job=job_values(self._note_end(machine, done)))
+
+    def _why_not(self, job: Job) -> str:
+        if job.id not in self._stays:
+            reason = why_not_portable(job, self._host())
+            with self._lock:
+                _remember(self._stays, job.id, reason)
+        return self._stays[job.id]
+
+    def _prepared(self, job: Job) -> Job | None:
+        """The claimed job with its directory, ready for an agent; None if it could be ended here and now."""
+        attempt = attempt_directory(self._home, job.id, job.epoch)
+        try:
+            clear_earlier_attempts(attempt, LocalExecutor())
+            if (success := unpublished_success(self._home, job.id)) is not None:
+                publish(self.store, self.store.start(job), *success, self._verify)
+                return None
+            check_destination(job, self._host())
+            make_private_directory(attempt.parent, self._home)
+            attempt.mkdir(PRIVATE_DIRECTORY_MODE)
+        except (StaleAttempt, TableUnavailable):
+            raise
+        except (CamelidError, OSError) as error:
+            self._fail(job, error)
+            return None
+        return job
+
+    def _fail(self, job: Job, error: Exception) -> Job:
+        failed = AttemptResult.from_exception(error)
+        state = JobState.PAUSED if failed.how == Outcome.DISK_FULL else JobState.FAILED
+        return self.store.finish(job, state, error=failed.message, error_kind=failed.kind)
+
+    def _held(self, machine: str, job_id: int, epoch: int) -> Job:
+        stale = StaleAttempt(f"Attempt {epoch} of job {job_id} does not hold the job any more.")
+        try:
+            job = self.store.get(job_id)
+        except TableUnavailable:
+            raise
+        except JobError:  # it was deleted
+            raise stale from None
+        if job.epoch != epoch or job.state not in ACTIVE or machine_of(job.owner) != machine:
+            raise stale
+        return job
+
+    def _received(self, job_id: int, epoch: int) -> ReceivedFiles:
+        return ReceivedFiles(attempt_directory(self._home, job_id, epoch), self._hashes)
+
+    def _note_end(self, machine: str, job: Job) -> Job:
+        with self._lock:
+            _remember(self._ended, (job.id, job.epoch), machine)
+            self._contents.pop((job.id, job.epoch), None)
+        return job
+
+    def _ended_before(self, machine: str, job_id: int, epoch: int) -> Job | None:
+        """The job, if this machine has ended this attempt: the answer did not reach it, and it asks again."""
+        if self._ended.get((job_id, epoch)) != machine:
+            return None
+        job = self.store.get(job_id)
+        return job if job.epoch == epoch and job.state in ENDED else None
+
+
+def _remember(known: dict[KeyT, ValueT], key: KeyT, value: ValueT) -> None:
+    while len(known) >= _MAX_REMEMBERED:
+        known.pop(next(iter(known)))
+    known[key] = value
