@@ -18,7 +18,10 @@ CORE = ROOT / "packages" / "core"
 def test_whatever_is_killed_no_job_is_lost_or_published_twice():
     """How much is done in that time depends on the machine; that something was is what makes the rules worth asking."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "chaos"), "--seconds", "15"], capture_output=True, text=True, timeout=840
+        [sys.executable, str(ROOT / "benchmarks" / "chaos"), "--seconds", "15"],
+        capture_output=True,
+        text=True,
+        timeout=840,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout.splitlines()[-1])

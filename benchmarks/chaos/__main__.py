@@ -3,10 +3,10 @@
     python benchmarks/chaos --minutes 10
     python benchmarks/chaos --seconds 20 --seed 3
 
-Stub jobs are submitted without end and run by four workers, each job in a process of its own. Every 0.2 to 2 s
-something is killed, stopped for longer than its lease, or the disk is made full; people cancel, pause, retry and
-reorder meanwhile. When the time is over, all is worked off, and what is left is judged. Each broken rule is printed as
-it is found, and one line of JSON at the end; exit code 1 if a rule was broken.
+Stub jobs are submitted without end and run by two workers and two agents of other machines, each job in a process of
+its own. Every 0.2 to 2 s something is killed, stopped for longer than its lease, the network is cut or the disk is made
+full; people cancel, pause, retry and reorder meanwhile. When the time is over, all is worked off, and what is left is
+judged. Each broken rule is printed as it is found, and one line of JSON at the end; exit code 1 if one was broken.
 
 The home directory is a small tmpfs in a namespace of its own, where the system lets users make one; elsewhere it is a
 plain directory, which is never full.
@@ -33,7 +33,9 @@ from camelid_core.errors import JobError
 from camelid_core.jobs.deletion import delete
 from camelid_core.jobs.job import JobState
 from camelid_core.jobs.store import JobStore
-from faults import HERE, Disk, Faults, Part, People
+from camelid_serve.machines.certificate import server_identity
+from far_parts import Wire, add_machines, free_port
+from faults import HERE, Disk, Faults, Part, Parts, People
 from parts import note, notes
 
 MEGABYTES = 400
@@ -41,8 +43,11 @@ WORKERS = 4
 KEPT = 200
 """Jobs whose files are kept while others go on: a worker looks through all of them when it starts."""
 QUIET_SECONDS = 5.0
+OVER = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 _NAMESPACE = ["unshare", "-Urmpf", "--mount-proc", "--kill-child"]
-_MOUNT = f'mount -t tmpfs -o size={MEGABYTES}m chaos "$1" && shift && "$@"; exit $?'
+_MOUNT = (
+    f'for each in home machines; do mount -t tmpfs -o size={MEGABYTES}m chaos "$1/$each"; done; shift; "$@"; exit $?'
+)
 
 
 def main() -> int:
@@ -50,11 +55,11 @@ def main() -> int:
     if given.inside:
         return Chaos(Path(given.inside), given).run()
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
-        (Path(temporary) / "home").mkdir(0o700)
-        (Path(temporary) / "outside").mkdir()
+        for name in ("home", "machines", "outside"):
+            (Path(temporary) / name).mkdir(0o700)
         command = [sys.executable, str(HERE), *sys.argv[1:], "--inside", temporary]
         if subprocess.run([*_NAMESPACE, "true"], capture_output=True).returncode == 0:
-            command = [*_NAMESPACE, "sh", "-c", _MOUNT, "sh", str(Path(temporary) / "home"), *command]
+            command = [*_NAMESPACE, "sh", "-c", _MOUNT, "sh", temporary, *command]
         else:
             sys.stderr.write("chaos: no namespace can be made here, so the disk is never full.\n")
         os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), *sys.path[1:]])
@@ -68,18 +73,29 @@ class Chaos:
         self.seconds = given.seconds or given.minutes * 60
         self.store = JobStore(self.home / "jobs.sqlite3")
         install(self.store.path)
-        until = time.monotonic() + self.seconds
-        log, places = self.outside / "log.txt", (str(self.home), str(self.outside))
-        self.submitter = Part(log, "submit", *places, str(until))
-        self.workers = [Part(log, "work", *places) for _ in range(WORKERS)]
+        self.parts = self.start(given.agents, given.log or self.outside / "log.txt")
         self.disk = Disk(self.home, MEGABYTES)
-        self.faults = Faults(self.workers, self.submitter, self.disk, given.seed)
+        self.faults = Faults(self.parts, self.disk, given.seed)
         self.people = People(self.store, given.seed)
         self.chance = random.Random(given.seed)
-        self.until = until
         self.seen = 0
         self.broken: list[str] = []
         self.after_quiet = 0
+
+    def start(self, agents: int, log: Path) -> Parts:
+        places, port = (self.home, self.outside), free_port()
+        workers = [Part(log, "parts.py", "work", *places) for _ in range(WORKERS - agents)]
+        door, wires = [], []
+        if agents:
+            identity = server_identity(self.home)
+            door = [Part(log, "far_parts.py", "door", *places, port)]
+            for name, token in add_machines(self.store, [f"far-{n}" for n in range(agents)], self.outside).items():
+                wires.append(Wire(port))
+                url = f"https://127.0.0.1:{wires[-1].port}/{identity.fingerprint}"
+                (home := self.home.parent / "machines" / name).mkdir()
+                workers.append(Part(log, "far_parts.py", "agent", url, home, token))
+        self.until = time.monotonic() + self.seconds
+        return Parts(Part(log, "parts.py", "submit", *places, self.until), workers, door, wires)
 
     def run(self) -> int:
         began, load = time.monotonic(), os.getloadavg()[0]
@@ -90,21 +106,9 @@ class Chaos:
         self.drain()
         for fault in broken_in_the_end(self.store, self.outside, self.home):
             self.say(fault)
-        result = self.report() | {
-            "seconds": round(disturbed, 1),
-            "seconds_with_drain": round(time.monotonic() - began, 1),
-        }
-        print(
-            json.dumps(
-                result
-                | {
-                    "load_before": load,
-                    "load_after": os.getloadavg()[0],
-                    "broken": self.broken[:20],
-                    "broken_rules": len(self.broken),
-                }
-            )
-        )
+        result = self.report() | {"seconds": round(disturbed), "seconds_with_drain": round(time.monotonic() - began)}
+        result |= {"load_before": round(load, 1), "load_after": round(os.getloadavg()[0], 1)}
+        print(json.dumps(result | {"broken": self.broken[:20], "broken_rules": len(self.broken)}))
         return 1 if self.broken else 0
 
     def worked_for(self, seconds: float) -> None:
@@ -116,7 +120,6 @@ class Chaos:
     def disturb(self) -> None:
         next_fault = next_request = 0.0
         while (now := time.monotonic()) < self.until:
-            self.faults.release()
             if now >= next_fault:
                 self.faults.one()
                 next_fault = time.monotonic() + self.chance.uniform(0.2, 2.0)
@@ -125,31 +128,27 @@ class Chaos:
                     self.people.one()
                 next_request = time.monotonic() + 0.25
             self.watch()
-            for part in (*self.workers, self.submitter):
-                part.keep_alive()
+            self.parts.keep_alive(submit=True)
             time.sleep(0.05)
-        self.faults.release(everything=True)
+        self.faults.let_go()
 
     def drain(self, patience: float = 600.0) -> None:
         """Work off what there is; then the workers leave."""
-        self.submitter.process.wait()
+        self.parts.submitter.process.wait()
         deadline = time.monotonic() + patience
-        waiting = [
-            state for state in JobState if state not in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
-        ]
+        waiting = [state for state in JobState if state not in OVER]
         while self.store.list(waiting, limit=1) and time.monotonic() < deadline:
-            for part in self.workers:
-                part.keep_alive()
+            self.parts.keep_alive(submit=False)
             self.watch(over=True)
             time.sleep(0.2)
         for job in self.store.list(waiting):
             self.say(f"job {job.id} is still {job.state} {patience:g} s after everything was quiet")
-        for part in self.workers:
+        for part in (*self.parts.workers, *self.parts.door):
             part.process.terminate()
-        for part in self.workers:
-            part.process.wait(60)
+        for part in (*self.parts.workers, *self.parts.door):
+            part.process.wait(120)
         deadline = time.monotonic() + 30
-        while left_running(self.home) and time.monotonic() < deadline:
+        while left_running(self.home.parent) and time.monotonic() < deadline:
             time.sleep(0.2)
 
     def watch(self, over: bool = False) -> None:
@@ -164,7 +163,7 @@ class Chaos:
 
     def clear_old(self) -> None:
         acknowledged = None
-        jobs = self.store.list([JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED], limit=10_000)
+        jobs = self.store.list(OVER, limit=10_000)
         for job in jobs[KEPT:][-20:]:
             acknowledged = acknowledged or {each["job"] for each in notes(self.outside / "acknowledged.jsonl")}
             if job.id not in acknowledged:  # its submitter will ask for it by its key
@@ -182,6 +181,7 @@ class Chaos:
         deleted = Counter(each["state"] for each in notes(self.outside / "deleted.jsonl"))
         ended = deleted + Counter(str(job.state) for job in self.store.list(limit=1_000_000))
         starts = seconds_between(found, "claimed", "running")
+        by_agents = sum(move["now"] == "claimed" and move["owner"].startswith("agent:") for move in found)
         quiet = seconds_between(found[: self.after_quiet], "claimed", "running")
         return {
             "submitted": sum(not move["was"] for move in found), "ended": dict(ended),
@@ -189,8 +189,8 @@ class Chaos:
             "lost": sum(move["now"] == "lost" for move in found),
             "placed": len({each["path"] for each in notes(self.outside / "placed.jsonl")}),
             "faults": dict(self.faults.counts), "requests": dict(self.people.requests),
-            "restarts": {"workers": sum(part.restarts for part in self.workers), "submitter": self.submitter.restarts},
-            "small_disk": self.disk.small, "agents": 0,
+            "restarts": sum(part.restarts for part in (*self.parts.workers, *self.parts.door, self.parts.submitter)),
+            "small_disk": self.disk.small, "agents": len(self.parts.wires), "by_agents": by_agents,
             "claim_to_start_p95_quiet": _p95(quiet), "claim_to_start_p95": _p95(starts), "quiet_starts": len(quiet),
         }  # fmt: skip
 
@@ -208,6 +208,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seconds", type=float, default=0, help="instead of minutes")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--agents", type=int, default=2, help="how many of the four workers are agents")
+    parser.add_argument("--log", type=Path, help="a file for all that the processes print")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     return parser.parse_args()
 

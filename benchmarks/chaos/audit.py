@@ -24,20 +24,26 @@ from parts import notes
 _NOW = "(julianday('now') - 2440587.5) * 86400.0"
 _READY = """NOT EXISTS (SELECT 1 FROM json_each(other.depends_on) AS needed
   LEFT JOIN job AS third ON third.id = needed.value WHERE third.state IS NOT 'succeeded')"""
+_AHEAD = "(other.priority > NEW.priority OR (other.priority = NEW.priority AND other.id < NEW.id))"
+_OVERTAKEN = f"""(other.priority = NEW.priority AND other.id < NEW.id
+  AND (SELECT max(at) FROM audit WHERE job = other.id) < {_NOW} - 5.0)"""
+"""The door looks which jobs a machine can run before it claims one: a job may come in between."""
 _TRIGGERS = f"""
 CREATE TABLE IF NOT EXISTS audit (
-  seq INTEGER PRIMARY KEY, at REAL, job INTEGER, epoch INTEGER, epoch_was INTEGER, was TEXT, now TEXT, ahead INTEGER);
+  seq INTEGER PRIMARY KEY, at REAL, job INTEGER, epoch INTEGER, epoch_was INTEGER, was TEXT, now TEXT, owner TEXT,
+  ahead INTEGER);
+CREATE INDEX IF NOT EXISTS audit_by_job ON audit (job);
 CREATE TRIGGER IF NOT EXISTS audit_submitted AFTER INSERT ON job BEGIN
   INSERT INTO audit (at, job, epoch, epoch_was, was, now) VALUES ({_NOW}, NEW.id, NEW.epoch, 0, '', NEW.state);
 END;
 CREATE TRIGGER IF NOT EXISTS audit_moved AFTER UPDATE ON job
 WHEN OLD.state <> NEW.state OR OLD.epoch <> NEW.epoch BEGIN
-  INSERT INTO audit (at, job, epoch, epoch_was, was, now, ahead)
-  VALUES ({_NOW}, NEW.id, NEW.epoch, OLD.epoch, OLD.state, NEW.state,
+  INSERT INTO audit (at, job, epoch, epoch_was, was, now, owner, ahead)
+  VALUES ({_NOW}, NEW.id, NEW.epoch, OLD.epoch, OLD.state, NEW.state, NEW.owner,
     CASE NEW.state WHEN 'claimed' THEN (SELECT count(*) FROM job AS other WHERE other.state = 'queued'
-      AND (other.priority > NEW.priority OR (other.priority = NEW.priority AND other.id < NEW.id)) AND {_READY}) END);
+      AND CASE WHEN NEW.owner LIKE 'agent:%' THEN {_OVERTAKEN} ELSE {_AHEAD} END AND {_READY}) END);
 END;
-"""  # noqa: S608 - constants
+"""
 
 
 def install(database: Path) -> None:
@@ -82,7 +88,7 @@ def broken_in_the_end(store: JobStore, outside: Path, home: Path) -> Iterator[st
         verdict = db.execute("PRAGMA quick_check").fetchone()[0]
     if verdict != "ok":
         yield f"the table is damaged: {verdict}"
-    for process in left_running(home):
+    for process in left_running(home.parent):
         yield f"process {process.pid} of an attempt is left: {process.cmdline()}"
 
 
@@ -119,15 +125,15 @@ def wrong_artefact(job: Job) -> str:
     return "" if right and Path(job.published).name == job.key else f"the result of job {job.id} is {spec}"
 
 
-def left_running(home: Path) -> list[psutil.Process]:
-    """Processes of attempts of this home directory, zombies aside."""
+def left_running(top: Path) -> list[psutil.Process]:
+    """Processes of attempts of all home directories below, zombies aside."""
     left = []
     for process in psutil.process_iter():
         try:
             environment = process.environ()
         except (psutil.Error, OSError):
             continue
-        mine = environment.get(ATTEMPT_VARIABLE) and environment.get("CAMELID_HOME") == str(home)
+        mine = environment.get(ATTEMPT_VARIABLE) and environment.get("CAMELID_HOME", "").startswith(f"{top}/")
         if mine and process.pid != os.getpid():
             left.append(process)
     return left

@@ -10,16 +10,19 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 from camelid_core.errors import JobError
-from camelid_core.jobs.job import ACTIVE, ENDED, Job, JobState
+from camelid_core.jobs.job import ACTIVE, Job, JobState
 from camelid_core.jobs.store import JobStore
+from far_parts import Wire
 from parts import LEASE_SECONDS
 
 HERE = Path(__file__).parent
@@ -29,9 +32,9 @@ _PAGE = 4096
 class Part:
     """A process that is started again whenever it is gone. What it says goes to a file."""
 
-    def __init__(self, log: Path, *arguments: str) -> None:
+    def __init__(self, log: Path, program: str, *arguments: object) -> None:
         self._log = log
-        self._command = [sys.executable, "-P", str(HERE / "parts.py"), *arguments]
+        self._command = [sys.executable, str(HERE / program), *map(str, arguments)]
         self.restarts = -1
         self.process = self._start()
 
@@ -52,6 +55,20 @@ class Part:
         with suppress(psutil.Error):
             return psutil.Process(self.process.pid).children()
         return []
+
+
+@dataclass
+class Parts:
+    """All that can be hit. `workers` are those of the server's machine and the agents of others."""
+
+    submitter: Part
+    workers: list[Part]
+    door: list[Part] = field(default_factory=list)
+    wires: list[Wire] = field(default_factory=list)
+
+    def keep_alive(self, submit: bool) -> None:
+        for part in (*self.workers, *self.door, *([self.submitter] if submit else [])):
+            part.keep_alive()
 
 
 class Disk:
@@ -78,25 +95,32 @@ class Disk:
 
 
 class Faults:
-    """One fault after another; what is stopped or full is let go by `release`."""
+    """One fault after another; what is stopped, cut or full is let go by itself some seconds later."""
 
-    def __init__(self, workers: list[Part], submitter: Part, disk: Disk, seed: int) -> None:
-        self._workers = workers
-        self._submitter = submitter
+    def __init__(self, parts: Parts, disk: Disk, seed: int) -> None:
+        self._parts = parts
         self._disk = disk
         self._chance = random.Random(seed)
-        self._later: list[tuple[float, Callable[[], object]]] = []
+        self._later: list[threading.Timer] = []
         self.counts: Counter[str] = Counter()
 
     def one(self) -> None:
         kinds = {
-            "kill worker": 5, "kill worker and attempt": 3, "kill attempt": 3, "kill submitter": 2, "stop worker": 1,
+            "kill worker": 5, "kill worker and attempt": 3, "kill attempt": 3, "kill submitter": 1.5, "stop worker": 1,
             "stop worker and attempt": 1, "terminate worker": 1, "disk full": 1.5 if self._disk.small else 0,
+            "kill door": 1.5 if self._parts.door else 0, "network cut": 1.5 if self._parts.wires else 0,
         }  # fmt: skip
         kind = self._chance.choices([*kinds], [*kinds.values()])[0]
-        worker = self._chance.choice(self._workers)
+        worker = self._chance.choice(self._parts.workers)
         if kind == "kill submitter":
-            self._submitter.signal(signal.SIGKILL)
+            self._parts.submitter.signal(signal.SIGKILL)
+        elif kind == "kill door":
+            for door in self._parts.door:
+                door.signal(signal.SIGKILL)
+        elif kind == "network cut":
+            wire = self._chance.choice(self._parts.wires)
+            wire.cut()
+            self._at(self._chance.uniform(0.1, 2.5) * LEASE_SECONDS, wire.mend)
         elif kind == "disk full":
             if not self._disk.fill():
                 return
@@ -124,15 +148,16 @@ class Faults:
                 attempt.resume()
 
     def _at(self, seconds: float, do: Callable[[], object]) -> None:
-        self._later.append((time.monotonic() + seconds, do))
+        """By a thread of its own: who judges may be waiting for a lock that a stopped worker holds."""
+        timer = threading.Timer(seconds, do)
+        timer.daemon = True
+        timer.start()
+        self._later.append(timer)
 
-    def release(self, everything: bool = False) -> None:
-        """Let go of what was held long enough, or of everything."""
-        now = time.monotonic()
-        due = [do for at, do in self._later if everything or at <= now]
-        self._later = [(at, do) for at, do in self._later if not everything and at > now]
-        for do in due:
-            do()
+    def let_go(self) -> None:
+        """Wait until all that was stopped goes on and the disk is roomy again."""
+        for timer in self._later:
+            timer.join()
 
 
 class People:
@@ -165,9 +190,7 @@ class People:
             return False
         with suppress(JobError):
             needed = [self._store.get(each) for each in job.depends_on]
-            return any(
-                each.state in ENDED and each.state not in (JobState.SUCCEEDED, JobState.PAUSED) for each in needed
-            )
+            return any(each.state in (JobState.FAILED, JobState.CANCELLED) for each in needed)
         return True
 
     def _try(self, request: str, job: Job) -> None:

@@ -1,4 +1,4 @@
-"""Stub jobs that run as real attempts do, with their watchdog: those that last, and those that hang until asked to stop.
+"""Stub jobs that run as real attempts do, with their watchdog: some last, some hang until they are asked to stop.
 
 Knows the task's contract. Knows nothing of what goes wrong around it.
 """
@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from camelid_core.artefacts import Manifest, write_manifest
 from camelid_core.config import Config
 from camelid_core.integrity import write_durably
 from camelid_core.jobs import attempt
@@ -21,11 +22,13 @@ _STEP_SECONDS = 0.1
 
 class Stub(Config):
     how: str
-    """`long` or `hang`."""
+    """What it does; the full stub knows `long` and `hang`."""
     key: str
     """Whose result it is."""
     steps: int = 10
     """Steps of 0.1 s until it is done."""
+    output: str | None = None
+    """Where the result goes."""
 
 
 def run(config: Stub, context: TaskContext) -> Mapping[str, Any]:
@@ -44,6 +47,7 @@ def run(config: Stub, context: TaskContext) -> Mapping[str, Any]:
     epoch = int(context.directory.name)
     spec = {"key": config.key, "job": int(context.directory.parent.name), "epoch": epoch, "how": config.how}
     (context.output / "stub.json").write_text(json.dumps(spec), encoding="utf-8")
+    write_manifest(context.output, Manifest(kind="evaluation"))
     return {"steps": done}
 
 

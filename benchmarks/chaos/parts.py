@@ -1,4 +1,7 @@
-"""The processes that chaos hits: workers, and the one that submits. `parts.py work|submit HOME OUTSIDE [SECONDS]`.
+"""The processes that chaos hits on the server's machine: workers, and the one that submits.
+
+    parts.py work HOME OUTSIDE
+    parts.py submit HOME OUTSIDE UNTIL
 
 Both are the product's own code with two additions: what was acknowledged and what was put in its place is written to
 files outside the home directory, which no fault reaches.
@@ -15,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from camelid_core.errors import ArtefactError, JobError
+from camelid_core.errors import JobError
 from camelid_core.jobs.clock import Clock
 from camelid_core.jobs.executors import AttemptHandle, LocalExecutor
 from camelid_core.jobs.job import ENDED, Job, JobState
@@ -24,6 +27,7 @@ from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.worker import Worker
 
 LEASE_SECONDS = 3.0
+SAVE_SECONDS = 5.0
 BACKOFF = (0.2, 0.4, 0.8)
 BACKLOG = 40
 """Jobs that wait at most: what is submitted can be worked off in seconds when the time is over."""
@@ -57,9 +61,15 @@ class WatchedStore(JobStore):
 
 
 class StubExecutor(LocalExecutor):
-    """Starts the process that a stub job asks for."""
+    """Starts the process that a stub job asks for: most a quick one, a few a real attempt."""
+
+    def __init__(self) -> None:
+        super().__init__("quick_stub")
+        self._full = LocalExecutor("full_stub")
 
     def start(self, job: Job, directory: Path) -> AttemptHandle:
+        if job.config["how"] in FULL:
+            return self._full.start(job, directory)
         spec = {"key": job.config["key"], "how": job.config["how"], "job": job.id, "epoch": job.epoch}
         (directory / "stub.json").write_text(json.dumps(spec), encoding="utf-8")
         return super().start(job, directory)
@@ -81,21 +91,12 @@ def notes(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def verify(directory: Path) -> None:
-    try:
-        json.loads((directory / "stub.json").read_text(encoding="utf-8"))["key"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ArtefactError(f"{directory} holds no stub's result: {error}.") from error
-
-
 def work(home: Path, outside: Path) -> None:
-    quick, full = StubExecutor("quick_stub"), StubExecutor("full_stub")
-    store = WatchedStore(home, outside)
+    executor = StubExecutor()
     with stop_on_signals(StopSignal()) as stop:
         Worker(
-            store, lambda job: full if job.config["how"] in FULL else quick, verify, LEASE_SECONDS,
-            save_seconds=5.0,
-        ).run_forever(stop)  # fmt: skip
+            WatchedStore(home, outside), lambda job: executor, lease_seconds=LEASE_SECONDS, save_seconds=SAVE_SECONDS
+        ).run_forever(stop)
 
 
 def submit(home: Path, outside: Path, until: float) -> None:

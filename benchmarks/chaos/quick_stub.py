@@ -1,17 +1,20 @@
 """A stub job's attempt, as cheap as a process can be: it imports nothing of Camelid.
 
-Started by the real `LocalExecutor` as a real attempt is. Knows the two files an attempt leaves, `output/` and
+Started by the real `LocalExecutor` as a real attempt is. Not even pathlib: that alone
+would be a quarter of it. Knows the two files an attempt leaves, `output/` and
 `result.json`, and how to misbehave. What it does stands in `stub.json` of its directory.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
 import sys
 
 _SLEEP = ["sleep", "600"]
+_MANIFEST = {"schema_version": 1, "kind": "evaluation", "created": ""}
 
 
 def main() -> int:
@@ -37,9 +40,13 @@ def main() -> int:
 
 
 def write_output(spec: dict[str, object]) -> None:
+    """An artefact with a manifest, as `camelid_core.artefacts` has it."""
+    data = json.dumps(spec).encode()
+    files = {"stub.json": {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}}
     os.mkdir("output")
-    with open("output/stub.json", "w", encoding="utf-8") as file:
-        json.dump(spec, file)
+    for name, content in (("stub.json", data), ("camelid.json", json.dumps(_MANIFEST | {"files": files}).encode())):
+        with open(f"output/{name}", "wb") as file:
+            file.write(content)
 
 
 def _start_orphans() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import psutil
 import pytest
 from camelid_core.artefacts import verify_directory
-from camelid_core.jobs.database import TableUnavailable
 from camelid_core.jobs.job import JobState
 from camelid_core.jobs.process_identity import ATTEMPT_VARIABLE
 from camelid_core.jobs.store import JobStore

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from types import SimpleNamespace
 
 import psutil
@@ -61,6 +62,13 @@ def test_a_worker_that_lost_its_job_ends_the_attempt(tmp_path):
     assert supervise(handle, lease, StopSignal(), EventRelay(tmp_path, None)) is None
 
 
+def quick_watchdog(store, job, request_stop):
+    watchdog = Watchdog(store, job, request_stop)
+    watchdog._interval, watchdog._grace_seconds = 0.01, 0.0
+    watchdog.start()
+    return watchdog
+
+
 def test_a_watchdog_sees_that_another_attempt_holds_the_job(store, until, monkeypatch):
     """Though by the clock its lease goes on."""
     left = []
@@ -69,12 +77,16 @@ def test_a_watchdog_sees_that_another_attempt_holds_the_job(store, until, monkey
     store.submit("tick", {})
     job = store.claim("w", 3600)
     asked = []
-    watchdog = Watchdog(store, job, asked.append)
-    watchdog._interval, watchdog._grace_seconds = 0.01, 0.0
-    watchdog.start()
+    watchdog = quick_watchdog(store, job, asked.append)
     until(lambda: asked)
     assert not watchdog.fenced
-    store.mark_lost(job)
+    watchdog.task_ended(0)
+    watchdog.join()
+    left.clear()
+    store.release(job)
+    other = store.claim("other", 3600)  # which has a lease, too
+    assert (other.id, other.epoch) == (job.id, job.epoch + 1)
+    watchdog = quick_watchdog(store, job, asked.append)
     until(lambda: left)
     watchdog.task_ended(0)
     watchdog.join()  # before what ends this process is back in its place
@@ -91,6 +103,22 @@ def attempt(store, home):
     handle = LocalExecutor("ticking").start(job, directory)
     yield handle
     handle.kill()
+
+
+@pytest.mark.parametrize("change", ["epoch", "state"])
+def test_an_attempt_that_does_not_hold_its_job_does_not_begin(store, home, change):
+    """Its process began so late that the job was given to another, or cancelled."""
+    store.submit("tick", {"count": 1})
+    job = store.claim("w", 3600)
+    attempt_directory(home, job.id, job.epoch).mkdir(parents=True)
+    if change == "state":
+        store.finish(job, JobState.CANCELLED)
+    else:
+        store.release(job)
+        store.claim("other", 3600)
+    command = [sys.executable, "-m", "ticking", "--home", str(home), str(job.id), str(job.epoch)]
+    assert subprocess.run(command).returncode == ExitCode.FENCED
+    assert list(attempt_directory(home, job.id, job.epoch).iterdir()) == []
 
 
 def test_an_attempt_leads_a_group_of_its_own(attempt):
@@ -120,4 +148,3 @@ def test_a_worker_ends_what_a_dead_one_left_though_the_job_is_cancelled(store, w
     finally:
         stray.kill()
         stray.wait()
-

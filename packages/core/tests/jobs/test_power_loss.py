@@ -25,7 +25,9 @@ STDOUT = 1
 
 
 def can_trace() -> bool:
-    return bool(shutil.which("strace")) and subprocess.run(["strace", "-qq", "true"], capture_output=True).returncode == 0
+    return (
+        bool(shutil.which("strace")) and subprocess.run(["strace", "-qq", "true"], capture_output=True).returncode == 0
+    )
 
 
 pytestmark = [

@@ -13,6 +13,7 @@ from camelid_core.jobs.store import JobStore
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
 from .table_model import BACKOFF, LEASE, Model, Refused, Stale, Time
 
 MEMORY = Path("/dev/shm")  # fsync costs nothing there

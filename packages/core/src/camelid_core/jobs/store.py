@@ -35,14 +35,14 @@ class JobStore:
     """Jobs in one SQLite file. Every method may be called from any thread.
 
     `backoff` are the seconds that a lost job waits before its first, second … retry; after the
-    last one it has failed.
+    last one it has failed. The first wait is short: until the lease was over, half a minute had passed already.
     """
 
     def __init__(
         self,
         path: Path,
         clock: Clock | None = None,
-        backoff: tuple[float, ...] = (10.0, 20.0, 40.0),
+        backoff: tuple[float, ...] = (2.0, 20.0, 40.0),
         busy_seconds: float = 30.0,
     ) -> None:
         self.path = path

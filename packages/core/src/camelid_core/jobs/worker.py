@@ -19,8 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from camelid_core import staging
-from camelid_core.errors import CamelidError, JobError, StaleAttempt
 from camelid_core.durable_directories import fsync_directory
+from camelid_core.errors import CamelidError, JobError, StaleAttempt
 from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, make_private_directory
 
 from .attempt_result import AttemptResult, Outcome
