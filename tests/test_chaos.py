@@ -1,4 +1,4 @@
-"""Chaos for a quarter of a minute, and the list of guards: `make chaos` and `make mutations` do both at length."""
+"""Chaos for a quarter of a minute, and the list of safeguards: `make chaos` and `make mutations` do both at length."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def test_whatever_is_killed_no_job_is_lost_or_published_twice():
 
 def test_every_guard_on_the_list_stands_in_the_code_and_names_a_test():
     """Else taking it away would prove nothing."""
-    guards = tomllib.loads((ROOT / "benchmarks" / "mutations" / "guards.toml").read_text(encoding="utf-8"))["guard"]
-    assert len({guard["name"] for guard in guards}) == len(guards)
-    for guard in guards:
-        source = (CORE / "src" / "camelid_core" / guard["file"]).read_text(encoding="utf-8")
-        assert guard["old"] in source, guard["name"]
-        assert guard["old"] != guard["new"], guard["name"]
-        path, _, name = guard["test"].partition("::")
-        assert f"{name}" in (CORE / "tests" / path).read_text(encoding="utf-8"), guard["name"]
+    safeguards = tomllib.loads((ROOT / "benchmarks" / "mutations" / "safeguards.toml").read_text(encoding="utf-8"))["safeguard"]
+    assert len({safeguard["name"] for safeguard in safeguards}) == len(safeguards)
+    for safeguard in safeguards:
+        source = (CORE / "src" / "camelid_core" / safeguard["file"]).read_text(encoding="utf-8")
+        assert safeguard["old"] in source, safeguard["name"]
+        assert safeguard["old"] != safeguard["new"], safeguard["name"]
+        path, _, name = safeguard["test"].partition("::")
+        assert f"{name}" in (CORE / "tests" / path).read_text(encoding="utf-8"), safeguard["name"]

@@ -1,11 +1,11 @@
-"""Take one guard away after another, and see whether a test notices.
+"""Take one safeguard away after another, and see whether a test notices.
 
-    python benchmarks/mutations                 all guards of guards.toml
+    python benchmarks/mutations                 all safeguards of safeguards.toml
     python benchmarks/mutations "a lease"       those with these words in their names
 
-Each guard is taken out of a temporary copy of `camelid_core`, and the test that it names is run against the copy, in
-namespaces of its own: code without its guards may kill what it should not. Prints a line for each guard, and one line of
-JSON at the end; exit code 1 if a test did not notice. A guard whose text is no longer in its file counts as not noticed.
+Each safeguard is taken out of a temporary copy of `camelid_core`, and the test that it names is run against the copy, in
+namespaces of its own: code without its safeguards may kill what it should not. Prints a line for each safeguard, and one line of
+JSON at the end; exit code 1 if a test did not notice. A safeguard whose text is no longer in its file counts as not noticed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "packages" / "core"
 NAMESPACE = ["unshare", "-Urmpf", "--mount-proc", "--kill-child", "--"]
 _NO_TESTS = 5
-"""Pytest's exit code where nothing was collected; one above 1 says nothing of the guard."""
+"""Pytest's exit code where nothing was collected; one above 1 says nothing of the safeguard."""
 _SECONDS = 900.0
 
 
 @dataclass(frozen=True)
-class Guard:
+class Safeguard:
     """`old` stands in `file`; without it, that is with `new` in its place, `test` must fail."""
 
     name: str
@@ -44,36 +44,36 @@ class Guard:
         return self.old in (CORE / "src" / "camelid_core" / self.file).read_text(encoding="utf-8")
 
 
-def guards() -> list[Guard]:
-    with (Path(__file__).parent / "guards.toml").open("rb") as file:
-        return [Guard(**each) for each in tomllib.load(file)["guard"]]
+def safeguards() -> list[Safeguard]:
+    with (Path(__file__).parent / "safeguards.toml").open("rb") as file:
+        return [Safeguard(**each) for each in tomllib.load(file)["safeguard"]]
 
 
 def main() -> int:
-    wanted = [guard for guard in guards() if all(word in guard.name for word in sys.argv[1:])]
+    wanted = [safeguard for safeguard in safeguards() if all(word in safeguard.name for word in sys.argv[1:])]
     if subprocess.run([*NAMESPACE, "true"], capture_output=True).returncode:
-        sys.exit("No namespace can be made here, and without one a missing guard could end this machine's processes.")
+        sys.exit("No namespace can be made here, and without one a missing safeguard could end this machine's processes.")
     began, unnoticed = time.monotonic(), []
-    for guard in wanted:
-        verdict = tried(guard)
-        print(f"{verdict:10} {guard.name}", flush=True)
+    for safeguard in wanted:
+        verdict = tried(safeguard)
+        print(f"{verdict:10} {safeguard.name}", flush=True)
         if verdict != "noticed":
-            unnoticed.append(guard.name)
+            unnoticed.append(safeguard.name)
     seconds = round(time.monotonic() - began)
-    print(json.dumps({"guards": len(wanted), "unnoticed": unnoticed, "seconds": seconds}))
+    print(json.dumps({"safeguards": len(wanted), "unnoticed": unnoticed, "seconds": seconds}))
     return 1 if unnoticed else 0
 
 
-def tried(guard: Guard) -> str:
-    """`noticed`, `unnoticed`, `gone` where the guard stands there no more, `unclear` where the test did not run."""
-    if not guard.fits:
+def tried(safeguard: Safeguard) -> str:
+    """`noticed`, `unnoticed`, `gone` where the safeguard stands there no more, `unclear` where the test did not run."""
+    if not safeguard.fits:
         return "gone"
     with tempfile.TemporaryDirectory(prefix="mutation-") as temporary:
         package = Path(temporary) / "src" / "camelid_core"
         shutil.copytree(CORE / "src" / "camelid_core", package, ignore=shutil.ignore_patterns("__pycache__"))
-        path = package / guard.file
-        path.write_text(path.read_text(encoding="utf-8").replace(guard.old, guard.new), encoding="utf-8")
-        code = run(guard.test, package.parent, Path(temporary) / "pytest")
+        path = package / safeguard.file
+        path.write_text(path.read_text(encoding="utf-8").replace(safeguard.old, safeguard.new), encoding="utf-8")
+        code = run(safeguard.test, package.parent, Path(temporary) / "pytest")
     if code == 0:
         return "unnoticed"
     return "noticed" if code == 1 or code < 0 or code > 128 else "unclear"

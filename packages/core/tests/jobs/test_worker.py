@@ -171,11 +171,12 @@ def test_what_is_wrong_before_the_task_begins(store, worker):
     assert job.state == JobState.FAILED
 
 
-def test_a_damaged_result_is_made_anew(store, worker):
+def test_a_damaged_result_is_made_anew(store, worker, home):
     job = run(store, worker, count=1, then="damaged")
     store.retry(job.id)
     again = worker.run_job(job.id)
     assert (again.epoch, again.error_kind) == (2, "artefact_error")
+    assert (attempt_of(home, again) / EVENTS).exists(), "the damaged result was tried again"
 
 
 @pytest.mark.parametrize(("request_", "state"), [("cancel", JobState.CANCELLED), ("pause", JobState.PAUSED)])
