@@ -36,7 +36,7 @@ from camelid_core.jobs.store import JobStore
 from camelid_serve.machines.certificate import server_identity
 from far_parts import Wire, add_machines, free_port
 from faults import HERE, Disk, Faults, Part, Parts, People
-from parts import note, notes
+from parts import LEASE_SECONDS, note, notes
 
 MEGABYTES = 400
 WORKERS = 4
@@ -63,6 +63,7 @@ def main() -> int:
         else:
             sys.stderr.write("chaos: no namespace can be made here, so the disk is never full.\n")
         os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), *sys.path[1:]])
+        os.environ["CHAOS_LEASE"] = str(given.lease)
         os.environ["CAMELID_HOME"] = str(Path(temporary) / "home")
         return subprocess.run(command).returncode
 
@@ -78,6 +79,7 @@ class Chaos:
         self.faults = Faults(self.parts, self.disk, given.seed)
         self.people = People(self.store, given.seed)
         self.chance = random.Random(given.seed)
+        self.calm = given.calm
         self.seen = 0
         self.broken: list[str] = []
         self.after_quiet = 0
@@ -120,7 +122,7 @@ class Chaos:
     def disturb(self) -> None:
         next_fault = next_request = 0.0
         while (now := time.monotonic()) < self.until:
-            if now >= next_fault:
+            if now >= next_fault and not self.calm:
                 self.faults.one()
                 next_fault = time.monotonic() + self.chance.uniform(0.2, 2.0)
             if now >= next_request:
@@ -190,7 +192,8 @@ class Chaos:
             "placed": len({each["path"] for each in notes(self.outside / "placed.jsonl")}),
             "faults": dict(self.faults.counts), "requests": dict(self.people.requests),
             "restarts": sum(part.restarts for part in (*self.parts.workers, *self.parts.door, self.parts.submitter)),
-            "small_disk": self.disk.small, "agents": len(self.parts.wires), "by_agents": by_agents,
+            "small_disk": self.disk.small, "lease": LEASE_SECONDS,
+            "agents": len(self.parts.wires), "by_agents": by_agents,
             "claim_to_start_p95_quiet": _p95(quiet), "claim_to_start_p95": _p95(starts), "quiet_starts": len(quiet),
         }  # fmt: skip
 
@@ -209,6 +212,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=0, help="instead of minutes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--agents", type=int, default=2, help="how many of the four workers are agents")
+    parser.add_argument("--calm", action="store_true", help="nothing goes wrong: how fast is it then?")
+    parser.add_argument("--lease", type=float, default=3, help="seconds; more where the machine is slow or busy")
     parser.add_argument("--log", type=Path, help="a file for all that the processes print")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -40,6 +40,7 @@ class Part:
 
     def _start(self) -> subprocess.Popen[bytes]:
         self.restarts += 1
+        self.since = time.monotonic()
         with self._log.open("ab") as log:
             return subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
@@ -111,7 +112,8 @@ class Faults:
             "kill door": 1.5 if self._parts.door else 0, "network cut": 1.5 if self._parts.wires else 0,
         }  # fmt: skip
         kind = self._chance.choices([*kinds], [*kinds.values()])[0]
-        worker = self._chance.choice(self._parts.workers)
+        # of two the one that has run longer: one that only begins has little to lose
+        worker = min(self._chance.sample(self._parts.workers, 2), key=lambda part: part.since)
         if kind == "kill submitter":
             self._parts.submitter.signal(signal.SIGKILL)
         elif kind == "kill door":

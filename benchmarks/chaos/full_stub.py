@@ -58,7 +58,7 @@ def _saved(context: TaskContext) -> int:
     return 0
 
 
-STUB = Task("stub", "Do nothing, or the wrong thing.", "full_stub:Stub", "full_stub:run")
+STUB = Task("stub", "Do nothing, or the wrong thing.", "full_stub:Stub", "full_stub:run", portable=True)
 
 if __name__ == "__main__":
     sys.exit(attempt.main(tasks=lambda: {"stub": STUB}))

@@ -26,7 +26,7 @@ from camelid_core.jobs.stop_signals import StopSignal, stop_on_signals
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.worker import Worker
 
-LEASE_SECONDS = 3.0
+LEASE_SECONDS = float(os.environ.get("CHAOS_LEASE", "3"))
 SAVE_SECONDS = 5.0
 BACKOFF = (0.2, 0.4, 0.8)
 BACKLOG = 40

@@ -290,7 +290,7 @@ def test_a_damaged_page_is_found(store):
 def test_a_newer_schema_is_refused(store):
     with store.database.write() as db:
         db.execute("PRAGMA user_version = 99")
-    with pytest.raises(JobError, match=r"newer Camelid \(schema 99; this one knows 2\)"):
+    with pytest.raises(JobError, match=r"newer Camelid \(schema 99; this one knows {VERSION}\)"):
         JobStore(store.path)
 
 
