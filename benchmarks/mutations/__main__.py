@@ -3,9 +3,9 @@
     python benchmarks/mutations                 all safeguards of safeguards.toml
     python benchmarks/mutations "a lease"       those with these words in their names
 
-Each safeguard is taken out of a temporary copy of `camelid_core`, and the test that it names is run against the copy, in
-namespaces of its own: code without its safeguards may kill what it should not. Prints a line for each safeguard, and one line of
-JSON at the end; exit code 1 if a test did not notice. A safeguard whose text is no longer in its file counts as not noticed.
+Each safeguard is taken out of a temporary copy of `camelid_core`, and the test that it names is run against the copy,
+in namespaces of its own: code without its safeguards may kill what it should not. Prints a line for each, and one line
+of JSON at the end; exit code 1 if a test did not notice. One whose text is no longer in its file counts as not noticed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def safeguards() -> list[Safeguard]:
 def main() -> int:
     wanted = [safeguard for safeguard in safeguards() if all(word in safeguard.name for word in sys.argv[1:])]
     if subprocess.run([*NAMESPACE, "true"], capture_output=True).returncode:
-        sys.exit("No namespace can be made here, and without one a missing safeguard could end this machine's processes.")
+        sys.exit(
+            "No namespace can be made here, and without one a missing safeguard could end this machine's processes."
+        )
     began, unnoticed = time.monotonic(), []
     for safeguard in wanted:
         verdict = tried(safeguard)

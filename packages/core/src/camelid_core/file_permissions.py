@@ -21,8 +21,8 @@ _OTHERS, _FILES = 0o077, 0o666
 
 
 def make_private_directory(path: Path, top: Path | None = None) -> Path:
-    """Make the directory `path`, durably. Its parts inside `top` (by default home, itself included) are private to their owner,
-    whatever the umask is."""
+    """Make the directory `path`, durably. Its parts inside `top` (by default home, itself included) are private to
+    their owner, whatever the umask is."""
     top = home() if top is None else top
     inside = [each for each in (path, *path.parents) if each.is_relative_to(top)]
     make_directory(inside[-1].parent if inside else path)

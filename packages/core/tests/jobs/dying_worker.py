@@ -69,7 +69,7 @@ def arm(point: str, places: dict[str, tuple[Any, str, Callable[..., bool]]]) -> 
             return real(*arguments, **named)
         if when == "after":
             real(*arguments, **named)
-        os.kill(os.getpid(), signal.SIGKILL)
+        return os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(owner, name, dying)
 

@@ -1,4 +1,4 @@
-"""A disk that loses what was not synced: replays what strace saw a process do, up to any moment, and then cuts the power.
+"""A disk that loses what was not synced: replays what strace saw a process do up to a moment, and then cuts the power.
 
 Knows files, names and which of both fsync has made safe: an fsync of a file keeps its content, one of a directory the
 names in it, and nothing else is promised. A rename happens wholly or not at all, as on every journaling file system.

@@ -109,7 +109,7 @@ def marked(home, mark):
 
 
 def test_what_an_attempt_left_is_ended_once_it_holds_its_job_no_more(store, home):
-    """Nobody else would: its worker is dead, and the job was cancelled, or deleted, before there was another attempt."""
+    """Nobody else would: its worker is dead, and the job was cancelled or deleted before there was another attempt."""
     store.submit("tick", {})
     job = store.claim("dead", 300)
     ours, elsewhere = marked(home, new_mark(job.id, job.epoch)), marked(home / "other", new_mark(job.id, job.epoch))

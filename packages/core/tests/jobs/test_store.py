@@ -13,7 +13,7 @@ from camelid_core.errors import JobError, StaleAttempt, UsageError
 from camelid_core.jobs.clock import Clock
 from camelid_core.jobs.database import Database, TableUnavailable
 from camelid_core.jobs.job import ENDED, TRANSITIONS, JobState
-from camelid_core.jobs.job_rows import UPDATE, to_values
+from camelid_core.jobs.job_rows import UPDATE, VERSION, to_values
 from camelid_core.jobs.presence import WorkerPresence, live_workers, reserve_worker_start
 from camelid_core.jobs.start_conditions import waits_for
 from camelid_core.jobs.store import JobStore
@@ -290,7 +290,7 @@ def test_a_damaged_page_is_found(store):
 def test_a_newer_schema_is_refused(store):
     with store.database.write() as db:
         db.execute("PRAGMA user_version = 99")
-    with pytest.raises(JobError, match=r"newer Camelid \(schema 99; this one knows {VERSION}\)"):
+    with pytest.raises(JobError, match=rf"newer Camelid \(schema 99; this one knows {VERSION}\)"):
         JobStore(store.path)
 
 
