@@ -18,7 +18,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from camelid_core.config import validate
 from camelid_core.events import EventLog
 from camelid_core.tasks import Interrupted, StopRequest, Task
 
@@ -91,12 +90,13 @@ def main(arguments: Sequence[str] | None = None, tasks: Callable[[], TaskRegistr
     if watchdog.fenced and result.how == Outcome.SAVED:
         result = AttemptResult(Outcome.FENCED)
     watchdog.task_ended(result.exit_code)
-    _write_result(result, directory)
-    return result.exit_code
+    return _write_result(result, directory)
 
 
 def _run(job: Job, context: AttemptContext, tasks: Callable[[], TaskRegistry]) -> AttemptResult:
     try:
+        from camelid_core.config import validate  # by now the watchdog runs: pydantic may take its time
+
         task = tasks()[job.task]
         config = validate(task.load_config(), job.config, f"job {job.id}")
         target = None if job.leader else destination(config)
@@ -110,11 +110,15 @@ def _run(job: Job, context: AttemptContext, tasks: Callable[[], TaskRegistry]) -
     return AttemptResult(Outcome.SUCCEEDED, summary=dict(summary), publish_to=str(target) if target else None)
 
 
-def _write_result(result: AttemptResult, directory: Path) -> None:
+def _write_result(result: AttemptResult, directory: Path) -> int:
+    """The exit code: of the result, or of what kept it from being written, most likely a full disk."""
     try:
         result.write(directory)
-    except OSError:
-        _print_traceback()  # a full disk, most likely; the exit code says as much
+    except OSError as error:
+        _print_traceback()
+        succeeded = result.how == Outcome.SUCCEEDED
+        return AttemptResult.from_exception(error).exit_code if succeeded else result.exit_code
+    return result.exit_code
 
 
 def _print_traceback() -> None:

@@ -19,7 +19,6 @@ from typing import Any, Self
 
 from camelid_core.errors import CamelidError, DiskFull, PluginError
 from camelid_core.integrity import write_durably
-from camelid_core.plugin_faults import plugin_fault
 
 from .connection_errors import is_connection_error
 from .run_directories import LOG, RESULT
@@ -101,6 +100,8 @@ class AttemptResult:
             return cls(Outcome.FAILED, str(error), _snake_case(kind.__name__))
         if any(_is_accelerator_error(each) for each in chain):
             return cls(Outcome.FAILED, f"The graphics card failed: {_first_line(error)}.", "accelerator")
+        from camelid_core.plugin_faults import plugin_fault  # most attempts succeed, and start sooner without it
+
         if fault := plugin_fault(error):
             return cls(Outcome.FAILED, f"{fault} The log has the traceback.", "plugin_error")
         return cls(Outcome.FAILED, f"{_last_line(error)} (the log has the traceback)", "crash")

@@ -6,7 +6,6 @@ Knows how to start, signal and kill a process. Knows nothing of job states or of
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from camelid_core.file_permissions import open_private
 from camelid_core.subprocesses import child_environment, module_command, variables_with_credentials
 
 from .job import Job
-from .process_identity import ATTEMPT_VARIABLE, ProcessIdentity
+from .process_identity import ATTEMPT_VARIABLE, ProcessIdentity, new_mark
 from .run_directories import LOG, home_of
 from .this_machine import VISIBLE
 
@@ -85,7 +84,7 @@ class LocalExecutor:
 
     def start(self, job: Job, directory: Path) -> AttemptHandle:
         home = home_of(directory)
-        mark = secrets.token_hex(16)
+        mark = new_mark(job.id, job.epoch)
         command = module_command(self._module, "--home", str(home), str(job.id), str(job.epoch))
         environment = child_environment(os.environ) | {"CAMELID_HOME": str(home), ATTEMPT_VARIABLE: mark}
         if job.assigned is not None and job.assigned.cards is not None:

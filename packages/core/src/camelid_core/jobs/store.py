@@ -38,14 +38,14 @@ class JobStore:
     """Jobs in one SQLite file. Every method may be called from any thread.
 
     `backoff` are the seconds that a lost job waits before its first, second … retry; after the
-    last one it has failed.
+    last one it has failed. The first wait is short: until the lease was over, half a minute had passed already.
     """
 
     def __init__(
         self,
         path: Path,
         clock: Clock | None = None,
-        backoff: tuple[float, ...] = (10.0, 20.0, 40.0),
+        backoff: tuple[float, ...] = (2.0, 20.0, 40.0),
         busy_seconds: float = 30.0,
     ) -> None:
         self.path = path
@@ -432,10 +432,10 @@ def _find_leader(db: sqlite3.Connection, job_id: int) -> Job:
 
 
 def _waiting_for(db: sqlite3.Connection, job_id: int) -> Iterator[Job]:
-    """The jobs that wait for the result of one."""
+    """The jobs that need the result of one: also those that run, for should their worker die they are begun again."""
     query = (
         "SELECT job.* FROM job, json_each(job.depends_on) AS needed WHERE needed.value = ? "
-        "AND job.state IN ('queued', 'lost', 'paused') ORDER BY job.id"
+        "AND job.state IN ('queued', 'claimed', 'running', 'lost', 'paused') ORDER BY job.id"
     )
     return (from_row(row) for row in db.execute(query, (job_id,)))
 

@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-import psutil
-
 from camelid_core.errors import JobError
 from camelid_core.tasks import StopRequest
 
@@ -82,6 +80,8 @@ def cap_log(descriptor: int, limit: int) -> None:
 
 
 def _exit_with_children(exit_code: int) -> None:
+    import psutil  # an attempt starts sooner without it
+
     with suppress(psutil.Error):
         for child in psutil.Process().children(recursive=True):
             with suppress(psutil.Error):

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from camelid_core import staging
+from camelid_core.durable_directories import fsync_directory
 from camelid_core.errors import CamelidError, ConfigError, JobError, StaleAttempt
 from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, make_private_directory
 
@@ -47,6 +48,7 @@ from .run_directories import OUTPUT, attempt_directory, earlier_attempts, keep_r
 from .start_conditions import waits_for
 from .stop_signals import StopSignal
 from .store import JobStore
+from .strays import kill_strays
 from .supervision import SAVE_SECONDS, EventRelay, OnEvent, supervise
 
 ExecutorFor = Callable[[Job], Executor]
@@ -92,6 +94,7 @@ class Worker:
         """Work until `stop`; running jobs then save and are queued again for the next worker."""
         failures = 0
         staging.sweep_below(self.home)
+        kill_strays(self.store)  # a worker that was killed in `_sweep` could not
         with (
             WorkerPresence(self.store, self.name, self._machine),
             ChangeMark(self.store.database) as mark,
@@ -115,7 +118,7 @@ class Worker:
                     _wait(lambda: stop or threads.any_ended or (threads.has_room and mark.changed()))
 
     def _begin_next(self, threads: JobThreads, stop: StopSignal) -> bool:
-        self.store.sweep_lost()
+        self._sweep()
         job = self._claim()
         if job is not None:
             threads.start(partial(self._run_under_lease, job, stop))
@@ -133,13 +136,13 @@ class Worker:
 
     def run_once(self, stop: StopSignal | None = None) -> Job | None:
         """Run the next job, if there is one, and return it as it is afterwards."""
-        self.store.sweep_lost()
+        self._sweep()
         job = self._claim()
         return None if job is None else self._run_under_lease(job, StopSignal() if stop is None else stop)
 
     def run_job(self, job_id: int, on_event: OnEvent | None = None, stop: StopSignal | None = None) -> Job:
         """Run one queued job in the foreground; `stop` cancels it, so that no other worker resumes it."""
-        self.store.sweep_lost()
+        self._sweep()
         refuse_alone(self.store.get(job_id).config)
         job = self.store.claim(self.name, self._lease_seconds, only=job_id, machine=self._machine)
         if job is None:
@@ -152,6 +155,11 @@ class Worker:
             if why:
                 on_event({"kind": "log", "text": f"It begins at once, although there is no room for it: {why}."})
         return self._run_under_lease(job, StopSignal() if stop is None else stop, on_event, cancel_on_stop=True)
+
+    def _sweep(self) -> None:
+        """Take back what dead workers held, and end what they left running."""
+        if self.store.sweep_lost():
+            kill_strays(self.store)
 
     def run_claimed(self, job: Job, stop: StopSignal) -> Job:
         """Run a job that was claimed under this worker's name; after `stop` it is queued again."""
@@ -239,6 +247,7 @@ class Worker:
     def _start(self, executor: Executor, job: Job, directory: Path) -> tuple[Path, AttemptHandle]:
         make_private_directory(directory.parent, self.home)
         directory.mkdir(PRIVATE_DIRECTORY_MODE)
+        fsync_directory(directory.parent)  # or a power cut takes it, with all that was saved in it
         return directory, executor.start(job, directory)
 
     def _record_end(self, job: Job, result: AttemptResult, stop: StopSignal, again: bool = False) -> Job:
