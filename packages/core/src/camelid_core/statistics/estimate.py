@@ -38,6 +38,15 @@ class _Interval:
         return max(self.high - self.mean, self.mean - self.low, 0.0)
 
     @property
+    def ends(self) -> tuple[float, float]:
+        """Raises:
+        ValueError: it has no interval.
+        """
+        if self.low is None or self.high is None:
+            raise ValueError("one item has no interval")
+        return self.low, self.high
+
+    @property
     def counted(self) -> str:
         """`n 40`, `n 40 in 12 clusters × 3 seeds`"""
         clusters = "" if self.clusters is None else f" in {self.clusters:,} clusters"
@@ -81,7 +90,8 @@ class Estimate(_Interval):
 
     def exponential(self) -> Estimate:
         """exp of the mean and of both ends: a perplexity of a mean loss."""
-        return replace(self, **{name: _exp(getattr(self, name)) for name in ("mean", "low", "high")})
+        low, high = (None if end is None else _exp(end) for end in (self.low, self.high))
+        return replace(self, mean=_exp(self.mean), low=low, high=high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,5 +162,5 @@ def _p(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p {p:.2g}"
 
 
-def _exp(value: float | None) -> float | None:
-    return None if value is None else math.exp(min(value, 700.0))
+def _exp(value: float) -> float:
+    return math.exp(min(value, 700.0))

@@ -82,6 +82,31 @@ def estimate(scores: Scores) -> Estimate:
     return Estimate(mean, float(low), float(high), **about)
 
 
+def estimate_of_sums(sums: Sequence[float], counts: Sequence[int], share: bool = False) -> Estimate:
+    """The mean per item where only the sum and the number of items of each cluster are known: a loss per token of
+    texts. Student's interval.
+
+    Raises:
+        ValueError: fewer than two clusters.
+    """
+    found = mean_of_clusters(sums, counts)
+    low, high = interval_of(found, False, len(counts))
+    return Estimate(float(found.mean), float(low), float(high), sum(counts), len(counts), share=share)
+
+
+def difference_of_sums(first: Sequence[float], second: Sequence[float], counts: Sequence[int]) -> Difference:
+    """The paired difference of two such means over the same items.
+
+    Raises:
+        ValueError: fewer than two clusters.
+    """
+    found = mean_of_clusters(np.subtract(first, second), counts)
+    low, high = interval_of(found, False, len(counts))
+    more = rows_needed(float(found.variance) * len(counts), abs(float(found.mean)))
+    ends = float(found.mean), float(low), float(high)
+    return Difference(*ends, sum(counts), len(counts), p=float(two_sided_p(found)), rows_needed=more)
+
+
 def interval_of(moments: Moments, binary: bool, groups: int) -> tuple[Any, Any]:
     """The 95 % interval of a mean; of a share by the score formula, which never leaves 0 to 1."""
     quantile = critical(moments.degrees)

@@ -5,6 +5,8 @@ Knows independent rows one after the other. Where rows share a source or a passa
 
 from __future__ import annotations
 
+import math
+
 from .estimate import Difference, Estimate
 
 
@@ -75,5 +77,4 @@ class ScoreSums:
 
     @property
     def _stderr(self) -> float:
-        variance: float = self._squares / (self.count - 1) / self.count
-        return variance**0.5
+        return math.sqrt(self._squares / (self.count - 1) / self.count)
