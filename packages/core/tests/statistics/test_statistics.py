@@ -133,7 +133,7 @@ def test_one_cluster_tells_no_spread():
     one = estimate(scores([0.0, 1.0, 1.0], True, ["a", "a", "a"]))
     assert (one.low, one.high) == pytest.approx(tuple(stats.binomtest(1, 1).proportion_ci(method="wilson")), abs=0.4)
     assert estimate(scores([3.5])).low is None
-    assert str(estimate(scores([3.5]))) == "3.5 (n 1)"
+    assert str(estimate(scores([3.5]))) == "3.5 (n 1, no interval)"
     assert difference(scores([3.5]), scores([3.0])).p is None
 
 
@@ -201,7 +201,7 @@ def test_pass_at_k_needs_k_answers():
         (Estimate(0.575, 0.422, 0.715, 40, share=True), "57.5 % ± 15.3 (n 40)"),
         (Estimate(1.23456, 1.2, 1.27, 1200, clusters=12), "1.235 ± 0.035 (n 1,200 in 12 clusters)"),
         (Estimate(0.0, 0.0, 0.161, 20, share=True), "0.0 % ± 16.1 (n 20)"),
-        (Estimate(4.31, None, None, 1), "4.3 (n 1)"),
+        (Estimate(4.31, None, None, 1), "4.3 (n 1, no interval)"),
         (Difference(0.032, -0.009, 0.073, 200, share=True, p=0.12), "+3.2 ± 4.1 points (n 200, p 0.12)"),
         (Difference(-0.2, -0.3, -0.1, 90, seeds=3, p=1e-5), "-0.20 ± 0.10 (n 90 × 3 seeds, p < 0.001)"),
         (Difference(0.1, 0.02, 0.18, 90, p=0.01, p_holm=0.03), "+0.100 ± 0.080 (n 90, p 0.03 after Holm)"),

@@ -7,7 +7,7 @@ results that were computed elsewhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
@@ -47,6 +47,10 @@ class _Interval:
         return self.low, self.high
 
     @property
+    def _lack(self) -> str:
+        return "no interval" if self.low is None or self.high is None else ""
+
+    @property
     def counted(self) -> str:
         """`n 40`, `n 40 in 12 clusters × 3 seeds`"""
         clusters = "" if self.clusters is None else f" in {self.clusters:,} clusters"
@@ -80,11 +84,15 @@ class Estimate(_Interval):
     """A mean with its interval: `57.5 % ± 15.3 (n 40)`."""
 
     def __str__(self) -> str:
-        return f"{self.short} ({self.counted})"
+        return f"{self._value} ({', '.join(filter(None, (self.counted, self._lack)))})"
 
     @property
     def short(self) -> str:
         """Without n, for tables that have a column for it."""
+        return self._value if not self._lack else f"{self._value} ({self._lack})"
+
+    @property
+    def _value(self) -> str:
         mean, arm = _texts(self)
         return mean if arm is None else f"{mean} ± {arm}"
 
@@ -106,11 +114,15 @@ class Difference(_Interval):
     rows_needed: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.short} ({', '.join(filter(None, (self.counted, self._tested)))})"
+        return f"{self._value} ({', '.join(filter(None, (self.counted, self._tested, self._lack)))})"
 
     @property
     def short(self) -> str:
         """Without n and p."""
+        return self._value if not self._lack else f"{self._value} ({self._lack})"
+
+    @property
+    def _value(self) -> str:
         mean, arm = _texts(self)
         signed = mean if mean.startswith("-") else f"+{mean}"
         unit = " points" if self.share else ""
@@ -140,6 +152,13 @@ def number_text(value: Any) -> str | None:
     if not isinstance(value, Mapping) or not {"mean", "low", "high", "n"} <= set(value):
         return None
     return str((Difference if "p" in value else Estimate).from_json(value))
+
+
+def shown_values(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Names and values as people see them: an estimate as its text, and `NAME_estimate` in place of a bare `NAME`."""
+    for name, value in values.items():
+        if f"{name}_estimate" not in values:
+            yield name.removesuffix("_estimate"), number_text(value) or value
 
 
 def _texts(of: _Interval) -> tuple[str, str | None]:

@@ -54,10 +54,8 @@ def _number(proof: Mapping[str, Any], name: str, interval: str, share: bool = Fa
     mean, ends = proof.get(name), proof.get(interval)
     if not isinstance(mean, int | float):
         return None
-    known = isinstance(ends, list | tuple) and len(ends) == 2
-    low, high = ends if known else (None, None)
-    text = Estimate(mean, low, high, proof.get("n_tokens") or 0, share=share).short
-    return text if known else f"{text} (no interval recorded)"
+    low, high = ends if isinstance(ends, list | tuple) and len(ends) == 2 else (None, None)
+    return Estimate(mean, low, high, proof.get("n_tokens") or 0, share=share).short
 
 
 def _listed(failed: Any) -> str:
