@@ -119,7 +119,25 @@ def test_eval_scores(adapter: Path) -> None:
     done = camelid("eval", str(adapter), "--rows", "3", "--base", "--max-new-tokens", "4", "--json")
     summary = json.loads(done.stdout)
     assert summary["rows"] == 3
-    assert {"accuracy", "base_accuracy", "artefact"} <= set(summary)
+    assert {"accuracy", "base_accuracy", "difference", "artefact"} <= set(summary)
+
+
+def test_eval_scores_models_on_tasks(base: Path, adapter: Path) -> None:
+    command = ("eval", str(base), str(adapter), "--task", "exact-answer", "--rows", "6", "--max-new-tokens", "4")
+    shown = camelid(*command, "--baseline", str(adapter), "dtype=float32", "--name", "scores").stdout.splitlines()
+    assert shown[0].split() == ["model", "exact-answer"]
+    assert [line[:20].strip() for line in shown[1:4]] == ["tiny", "minus the baseline", "adapter (baseline)"]
+    assert "± " in shown[1]
+    assert "(n 6" in shown[1]
+    assert "points (n 6" in shown[2]
+    assert shown[-1].endswith("artefacts/scores")
+    summary = json.loads(camelid(*command, "--json").stdout)
+    assert summary["exact-answer"]["tiny"]["n"] == summary["results"]["columns"][0]["items"] == 6
+    assert summary["exact-answer minus tiny"]["adapter"]["low"] <= 0
+    assert "exact-answer" in camelid("eval", str(base), "--task", "exact-anwser", code=2).stderr
+    assert "--task choice-text=rows.jsonl" in camelid("eval", str(base), "--task", "choice-text", code=2).stderr
+    listed = {row["name"]: row for row in json.loads(camelid("eval", "list", "--json").stdout)}
+    assert {"exact-answer", "choice-likelihood", "chinese-share", "hashtag-leak", "tulu", "alpaca-cot"} <= set(listed)
 
 
 def test_eval_measures_contexts(base: Path) -> None:

@@ -38,10 +38,8 @@ def data(tmp_path: Path) -> str:
     return str(write_jsonl(tmp_path / "rows.jsonl", ROWS))
 
 
-def config(
-    data: str, *models: Path, tasks: tuple[str, ...] = ("exact-answer", "choice-likelihood"), **more: Any
-) -> ScoreConfig:
-    values = {"models": list(map(str, models)), "tasks": [f"{each}={data}" for each in tasks], "dtype": "float32"}
+def config(data: str, *models: Path, ask: tuple[str, ...] = BOTH, **more: Any) -> ScoreConfig:
+    values = {"models": list(map(str, models)), "tasks": [f"{each}={data}" for each in ask], "dtype": "float32"}
     return ScoreConfig(**{**values, "max_new_tokens": 5, "batch_size": 4, **more})
 
 
@@ -127,16 +125,18 @@ def test_an_item_that_a_model_cannot_take_has_no_score_and_is_counted(base: Path
 
 def test_what_cannot_be_scored_is_said_before_a_model_is_loaded(base: Path, data: str, tmp_path: Path) -> None:
     other = str(write_jsonl(tmp_path / "more.jsonl", ROWS))
-    for wrong, error, words in (
-        ({"tasks": ["exact-anser"]}, UnknownName, "exact-answer"),
-        ({"tasks": ["choice-text"]}, UsageError, "choice-text=rows.jsonl"),
-        ({"tasks": [f"choice-text={data}", f"choice-text={data}"]}, UsageError, "twice"),
-        ({"tasks": [f"exact-answer={tmp_path / 'none.jsonl'}"]}, UnknownName, "none.jsonl"),
-        ({"tasks": [], "suite": "tuluu", "files": str(tmp_path)}, UnknownName, "tulu"),
-        ({"tasks": [], "suite": "tulu"}, UsageError, "mmlu"),
+    for number, (wrong, error, words) in enumerate(
+        (
+            ({"tasks": ["exact-anser"]}, UnknownName, "exact-answer"),
+            ({"tasks": ["choice-text"]}, UsageError, "choice-text=rows.jsonl"),
+            ({"tasks": [f"choice-text={data}", f"choice-text={data}"]}, UsageError, "twice"),
+            ({"tasks": [f"exact-answer={tmp_path / 'none.jsonl'}"]}, UnknownName, "none.jsonl"),
+            ({"tasks": [], "suite": "tuluu", "files": str(tmp_path)}, UnknownName, "tulu"),
+            ({"tasks": [], "suite": "tulu"}, UsageError, "mmlu"),
+        )
     ):
         with pytest.raises(error, match=words):
-            score_task.run(config(data, base, **wrong), Attempt(tmp_path / words.replace("/", "")))
+            score_task.run(config(data, base, **wrong), Attempt(tmp_path / f"job-{number}"))
     for wrong in ({"tasks": [], "suite": ""}, {"baseline": "x"}, {"models": [str(base), str(base)]}):
         with pytest.raises((ConfigError, ValueError)):
             config(data, base, **wrong)

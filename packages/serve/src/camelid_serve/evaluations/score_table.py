@@ -129,7 +129,8 @@ def shown_rows(results: Mapping[str, Any], every: bool = False) -> list[dict[str
 
 def _heads(results: Mapping[str, Any], every: bool) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for column in results["columns"]:
-        for number, measure in enumerate(column["measures"] if every else column["measures"][:1]):
+        measures = column["measures"] or [{"estimates": {}, "differences": {}}]
+        for number, measure in enumerate(measures if every else measures[:1]):
             yield column["name"] if number == 0 else f"{column['name']}: {measure['name']}", measure
 
 
