@@ -21,9 +21,9 @@ from camelid_serve.evaluations.suites.belle import judged_score
 from camelid_serve.evaluations.suites.builders import evaluation_of
 from camelid_serve.evaluations.suites.exams import named_letters
 from camelid_serve.evaluations.suites.passages import f1
-from camelid_serve.evaluations.suites.reasoning import last_number
 from camelid_serve.evaluations.suites.suite import Suite, builtin_suites, open_suite
 from camelid_serve.evaluations.suites.verdicts import imported_column
+from camelid_serve.evaluations.suites.worked_examples import last_number
 
 from .context import Attempt
 

@@ -11,8 +11,8 @@ from camelid_serve.evaluations.evaluation import Evaluation
 from .belle import belle
 from .exams import mmcu, mmlu
 from .passages import tydiqa
-from .reasoning import bbh, gsm
 from .suite import SuiteTask
+from .worked_examples import bbh, gsm
 
 BUILDERS: dict[str, Callable[[SuiteTask], Evaluation]] = {
     "mmlu": mmlu, "gsm": gsm, "bbh": bbh, "tydiqa": tydiqa, "belle": belle, "mmcu": mmcu,
