@@ -162,6 +162,7 @@ def test_the_worst_come_first(tmp_path):
     ]
     found = PublishedRows(write_jsonl(tmp_path / "several.jsonl", several))
     assert [number for number, _ in found.rows("worst", 0)] == [2, 1]
+    assert str(found.table.differences["b"]["exact"]).startswith("-50.0 ± ")
 
 
 def test_pages_show_each_row_once_and_none_is_held(tmp_path):

@@ -20,7 +20,7 @@ from .evaluation import Answer, Conversation, Evaluation, Item
 
 NumberedItem = tuple[int, Item]
 Outcome = tuple[Answer, ...] | CamelidError
-_ITEMS_AT_ONCE = 64
+_ITEMS_AT_ONCE = 16
 """Items whose likelihoods are computed between two looks at whether the job is to stop."""
 
 
