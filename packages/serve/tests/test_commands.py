@@ -7,11 +7,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from camelid_core.errors import UnknownName, UsageError
 from camelid_core.jobs.foreground import open_store
 from camelid_core.readers import read
 from camelid_core.testing import tiny_model, write_jsonl
+from camelid_serve.commands.evaluate import app
+from typer.testing import CliRunner
 
 pytestmark = pytest.mark.slow
 
@@ -131,13 +135,22 @@ def test_eval_scores_models_on_tasks(base: Path, adapter: Path) -> None:
     assert "(n 6" in shown[1]
     assert "points (n 6" in shown[2]
     assert shown[-1].endswith("artefacts/scores")
-    summary = json.loads(camelid(*command, "--json").stdout)
-    assert summary["exact-answer"]["tiny"]["n"] == summary["results"]["columns"][0]["items"] == 6
-    assert summary["exact-answer minus tiny"]["adapter"]["low"] <= 0
-    assert "exact-answer" in camelid("eval", str(base), "--task", "exact-anwser", code=2).stderr
-    assert "--task choice-text=rows.jsonl" in camelid("eval", str(base), "--task", "choice-text", code=2).stderr
-    listed = {row["name"]: row for row in json.loads(camelid("eval", "list", "--json").stdout)}
+    summary = open_store().list()[0].summary
+    assert summary["exact-answer"]["tiny"]["n"] == summary["exact-answer minus adapter"]["tiny"]["n"] == 6
+
+
+def test_eval_says_what_there_is_and_what_is_missing(base: Path) -> None:
+    def ran(*arguments: str) -> Any:
+        return CliRunner().invoke(app, arguments)
+
+    assert isinstance(ran(str(base), "--task", "exact-anwser").exception, UnknownName)
+    assert "--task choice-text=rows.jsonl" in str(ran(str(base), "--task=choice-text").exception)
+    listed = {row["name"]: row for row in json.loads(ran("list", "--json").stdout)}
     assert {"exact-answer", "choice-likelihood", "chinese-share", "hashtag-leak", "tulu", "alpaca-cot"} <= set(listed)
+    assert ran("rows", "10", "--discordant", "30").stdout == "228 items\n"
+    refused = ran("rows", "10", "--discordant", "5").exception
+    assert isinstance(refused, UsageError)
+    assert "--discordant is 5" in str(refused)
 
 
 def test_eval_measures_contexts(base: Path) -> None:

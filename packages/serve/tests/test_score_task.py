@@ -143,7 +143,7 @@ def test_what_cannot_be_scored_is_said_before_a_model_is_loaded(base: Path, data
     none = str(write_jsonl(tmp_path / "none-at-all.jsonl", [{"instruction": "Hello?", "output": "Hi."}]))
     with pytest.raises(DataError, match="states nothing that can be compared"):
         score_task.run(config(none, base, ask=("exact-answer",)), Attempt(tmp_path / "empty"))
-    chosen = config(data, base, ask=()).model_copy(update={"tasks": [f"choice-text={data}", f"choice-text={other}"]})
+    chosen = config(data, base).model_copy(update={"tasks": [f"choice-text={data}", f"choice-text={other}"]})
     names = [each.evaluation.name for each in score_task.chosen_evaluations(chosen, load_host()).evaluations]
     assert names == ["choice-text rows", "choice-text more"]
 

@@ -102,5 +102,6 @@ def test_rows_needed_see_the_difference_in_eight_of_ten_tables():
     seen = np.abs(found.mean) > critical(found.degrees) * np.sqrt(found.variance)
     assert 0.77 <= seen.mean() <= 0.83
     assert rows_for_shares(0.1, 0.3) == rows_needed(0.29, 0.1)
+    assert rows_for_shares(0.1, 0.05) is None  # models that differ on 5 % of the items cannot be 10 % apart
     assert rows_needed(1.0, 0.0) is None
     assert rows_needed(0.0, 1.0) is None

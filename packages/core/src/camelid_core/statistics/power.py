@@ -27,5 +27,7 @@ def rows_needed(variance: float, difference: float, power: float = POWER) -> int
 
 def rows_for_shares(difference: float, discordant: float, power: float = POWER) -> int | None:
     """The same before anything is measured: `discordant` is the share of items on which two models are expected to
-    differ, and `difference` that of their shares of right answers."""
+    differ, and `difference` that of their shares of right answers, which is no larger: None otherwise."""
+    if abs(difference) > discordant:
+        return None
     return rows_needed(discordant - difference**2, abs(difference), power)

@@ -1,5 +1,5 @@
-"""`camelid eval score|answers|context|passkey|parity|list`; without one of these words it is `score` where a task or a
-suite is named, else `answers`."""
+"""`camelid eval score|answers|context|passkey|parity|list|rows`; without one of these words it is `score` where a task
+or a suite is named, else `answers`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from camelid_serve.evaluations.long_context_config import ContextConfig, Passkey
 from .common_options import MaxNewTokens, Seed, Temperature, configure, given
 from .comparison_options import Lengths, Models, Rope, configure_comparison
 from .parity import parity
-from .score import list_evaluations, score
+from .score import list_evaluations, rows_needed, score
 
 
 class _Evaluations(TyperGroup):
@@ -111,6 +111,7 @@ def passkey(
 app.command()(parity)
 app.command()(score)
 app.command("list")(list_evaluations)
+app.command("rows")(rows_needed)
 
 
 def _report_comparison(job: Job, as_json: bool, table: Any) -> None:

@@ -11,7 +11,9 @@ import typer
 from camelid_core.commands.output import print_rows
 from camelid_core.commands.run_job import print_summary, run_job
 from camelid_core.config import parse_overrides, validate
+from camelid_core.errors import UsageError
 from camelid_core.plugins import load_host
+from camelid_core.statistics.power import rows_for_shares
 
 from camelid_serve.evaluations.chosen_evaluations import HOOK, chosen_evaluations
 from camelid_serve.evaluations.score_config import ScoreConfig
@@ -70,6 +72,26 @@ def score(
     for note in notes(results):
         typer.echo(note)
     typer.echo(job.published)
+
+
+def rows_needed(
+    difference: Annotated[
+        float, typer.Argument(help="The difference to see, in points of a share: 5 is 5 %.", min=0.1, max=100)
+    ],
+    discordant: Annotated[
+        float,
+        typer.Option(help="Share of items, in per cent, that only one of the two models gets right.", min=0.1, max=100),
+    ] = 25.0,
+    power: Annotated[float, typer.Option(help="How often such a difference is to be seen.", min=0.5, max=0.999)] = 0.8,
+) -> None:
+    """How many items show a difference of two models on the same items, at 5 %: before anything is scored."""
+    found = rows_for_shares(difference / 100, discordant / 100, power)
+    if found is None:
+        raise UsageError(
+            f"a difference of {difference:g} points takes at least {difference:g} % of items that only one gets right; "
+            f"--discordant is {discordant:g}."
+        )
+    typer.echo(f"{found:,} items")
 
 
 def list_evaluations(
