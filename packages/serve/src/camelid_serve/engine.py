@@ -191,6 +191,26 @@ class ComputesPromptLogprobs(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Continuations:
+    """A prompt, and the texts that may follow it: each has one token or more."""
+
+    ids: Sequence[int]
+    options: Sequence[Sequence[int]]
+
+
+@runtime_checkable
+class ScoresContinuations(Protocol):
+    """An engine that can tell how likely given continuations of many prompts are, many at once."""
+
+    def continuation_logprobs(self, items: Sequence[Continuations], adapter: str | None) -> list[list[float]]:
+        """By item and option the log-probability of all tokens of the option after the prompt.
+
+        Raises:
+            ModelError: as `stream` does.
+        """
+
+
 TakeRows = Callable[[Any], None]
 """Takes the next rows of log-probabilities: a torch tensor [tokens, vocabulary] of float32 on the CPU."""
 

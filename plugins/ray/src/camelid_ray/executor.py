@@ -18,7 +18,7 @@ from camelid_core.file_permissions import open_private
 from camelid_core.integrity import write_durably
 from camelid_core.jobs.attempt_result import AttemptResult, ExitCode
 from camelid_core.jobs.detached_handle import DetachedHandle, end_detached, may_run
-from camelid_core.jobs.detached_order import DetachedOrder, last_request, new_mark
+from camelid_core.jobs.detached_order import DetachedOrder, detached_mark, last_request
 from camelid_core.jobs.job import Job
 from camelid_core.jobs.pieces import Piece, Tick
 from camelid_core.jobs.process_identity import ProcessIdentity
@@ -51,7 +51,7 @@ class RayExecutor:
         settings = SETTINGS.load()
         api = JobsApi(settings)
         api.check_access()
-        mark = new_mark()
+        mark = detached_mark()
         DetachedOrder(job, mark, self._module).write(directory)
         submission = f"camelid-{job.id}-{job.epoch}-{mark[:8]}"
         where = {"address": api.address, "submission": submission}

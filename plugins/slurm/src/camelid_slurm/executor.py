@@ -21,7 +21,7 @@ from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, open_private
 from camelid_core.integrity import write_durably
 from camelid_core.jobs.attempt_result import ExitCode
 from camelid_core.jobs.detached_handle import ClusterUnreachable, DetachedHandle, end_detached, may_run
-from camelid_core.jobs.detached_order import DetachedOrder, last_request, new_mark
+from camelid_core.jobs.detached_order import DetachedOrder, detached_mark, last_request
 from camelid_core.jobs.job import Job
 from camelid_core.jobs.process_identity import ProcessIdentity, process_start_time
 from camelid_core.jobs.run_directories import LOG
@@ -63,7 +63,7 @@ class SlurmExecutor:
         """
         settings = SETTINGS.load()
         _refuse_nodes(job.config)
-        DetachedOrder(job, new_mark(), self._module).write(directory)
+        DetachedOrder(job, detached_mark(), self._module).write(directory)
         submitted = _submit(settings, job, directory)
         write_durably(directory / _SUBMISSION, json.dumps(submitted).encode(), private=True)
         found = SlurmJob(directory, submitted)

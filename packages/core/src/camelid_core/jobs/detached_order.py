@@ -39,7 +39,8 @@ _JOB_REQUESTS: dict[str, JobRequest] = {"": "", "finish": "finish", "save": "can
 _ORDERED = ("id", "task", "config", "name", "epoch")
 
 
-def new_mark() -> str:
+def detached_mark() -> str:
+    """Without the job, since the attempt may outlive its number: another attempt goes on with its process."""
     return secrets.token_hex(16)
 
 

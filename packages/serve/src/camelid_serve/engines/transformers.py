@@ -17,9 +17,10 @@ from camelid_core.errors import ModelError, UnknownName
 from camelid_core.models.loading import Dtype, check_adapter_base, check_weight_files, load_with_adapter
 from camelid_core.models.resolved_model import ResolvedModel
 
-from camelid_serve.engine import Engine, Request, TakeRows, TokenLogprob
+from camelid_serve.engine import Continuations, Engine, Request, TakeRows, TokenLogprob
 
 from .beam_search import beam_search, check_beams
+from .continuations import continuation_logprobs
 from .decode_batch import DecodeBatch, DecodeRow
 from .logprobs import next_token_logprobs, prompt_logprobs
 from .lora_adapters import ResidentAdapters
@@ -82,6 +83,11 @@ class TransformersEngine(ModelThread[Ticket]):
         """Give `take` the log-probabilities of all tokens after each token of `ids`, from position `first` on."""
         self._check_all([Request(ids, adapter=adapter)])
         self._call_between_steps(lambda: self._next_token_logprobs(ids, adapter, first, take))
+
+    def continuation_logprobs(self, items: Sequence[Continuations], adapter: str | None) -> list[list[float]]:
+        """By item and option the log-probability of all tokens of the option after the prompt."""
+        self._check_all([Request([*item.ids, *option], adapter=adapter) for item in items for option in item.options])
+        return self._call_between_steps(lambda: self._continuation_logprobs(items, adapter))
 
     def add_adapter(self, resolved: ResolvedModel) -> str:
         """Make a further adapter of this base resident; returns its name here."""
@@ -179,6 +185,11 @@ class TransformersEngine(ModelThread[Ticket]):
         self._check_all([Request(ids, adapter=adapter)])
         self._adapters.activate([adapter])
         next_token_logprobs(self._model, ids, first, take)
+
+    def _continuation_logprobs(self, items: Sequence[Continuations], adapter: str | None) -> list[list[float]]:
+        self._check_all([Request(items[0].ids, adapter=adapter)] if items else [])
+        self._adapters.activate([adapter])
+        return continuation_logprobs(self._model, items)
 
     def _active_batch_keys(self) -> list[str | None]:
         """The batches that have running or waiting requests, by key."""
