@@ -6,7 +6,7 @@ Knows jobs and terminals. Knows no task.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import typer
@@ -20,6 +20,7 @@ from camelid_core.jobs.publication import destination
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.models.template_choice import template_named, template_of
 from camelid_core.plugins import load_host
+from camelid_core.statistics import shown_values
 
 from .output import ProgressPrinter
 
@@ -61,5 +62,14 @@ def print_summary(job: Job, as_json: bool, **more: Any) -> None:
     if as_json:
         typer.echo(json.dumps({**summary, "job": job.id}, ensure_ascii=False))
         return
-    for key, value in summary.items():
+    for key, value in _flat(summary):
         typer.echo(f"{key:18} {value:,.4g}" if isinstance(value, float) else f"{key:18} {value}")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each value with its path; an estimate is one value, and shown with its interval."""
+    for key, value in shown_values(values):
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

@@ -10,6 +10,7 @@ import typer
 from camelid_core.commands.output import print_rows
 from camelid_core.commands.run_job import print_summary, run_job
 from camelid_core.jobs.job import Job
+from camelid_core.statistics import Difference, Estimate
 from typer.core import TyperGroup
 
 from camelid_serve.config import EvaluateConfig
@@ -120,8 +121,17 @@ def _report_comparison(job: Job, as_json: bool, table: Any) -> None:
 
 
 def _perplexity_rows(variant: Mapping[str, Any]) -> list[dict[str, str]]:
-    cells = {str(p["length"]): "–" if p["perplexity"] is None else f"{p['perplexity']:.4g}" for p in variant["points"]}
-    return [{"perplexity": variant["label"], **cells}]
+    points = {str(point["length"]): point for point in variant["points"]}
+    cells = {length: _short(Estimate, point.get("estimate")) for length, point in points.items()}
+    rows = [{"perplexity": variant["label"], **cells}]
+    if any("difference" in point for point in points.values()):
+        differences = {length: _short(Difference, point.get("difference")) for length, point in points.items()}
+        rows.append({"perplexity": "  loss minus the first's", **differences})
+    return rows
+
+
+def _short(kind: type[Estimate] | type[Difference], value: Mapping[str, Any] | None) -> str:
+    return "–" if value is None else kind.from_json(value).short
 
 
 def _passkey_rows(variant: Mapping[str, Any]) -> list[dict[str, str]]:

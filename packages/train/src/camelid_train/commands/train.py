@@ -22,7 +22,7 @@ from camelid_core.plugins import load_host
 
 from camelid_train.config import Recipe
 from camelid_train.launching import is_secondary_process, train_as_secondary
-from camelid_train.sweep import compared, sweep_steps
+from camelid_train.sweep import compared, shown, sweep_steps
 
 from .recipe_help import RecipeHelp
 
@@ -88,9 +88,13 @@ def _sweep(steps: list[Step], jobs: StepJobs, detach: bool, as_json: bool) -> No
         print_rows(list(step_rows(steps, jobs)), as_json)
         return
     failed = run_all(steps, jobs, as_json)
-    print_rows(compared(steps, jobs.jobs), as_json)
+    rows = compared(steps, jobs.jobs)
+    print_rows(rows if as_json else shown(rows), as_json)
     if not as_json:
-        typer.echo("Held-out losses have no interval here: small differences may be chance.")
+        typer.echo(
+            "difference: held-out loss minus the lowest's, paired by row, with its 95 % interval. The lowest of several"
+            " is partly luck: confirm it with other seeds or rows."
+        )
     if failed:
         raise JobError(f"{failed} Run the same command again: runs that are done are kept.")
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from camelid_core.statistics import Estimate
 from camelid_serve.metrics import ScoreMeans
 from camelid_serve.predict.inputs import ANSWER_COLUMNS
 from camelid_serve.predict.result_columns import SAME_NAMES
@@ -34,7 +35,7 @@ class PredictionPage:
     rows: Sequence[NumberedRow] = ()
     start: int = 0
     matching: int = 0
-    means: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    means: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     finished: bool = False
     reference: str = ""
     question: str = ""
@@ -52,8 +53,8 @@ class PredictionTable:
         self._orders: dict[RowSelection, Any] = {}
 
     @property
-    def means(self) -> dict[str, dict[str, float]]:
-        return {model: each.values() for model, each in self._means.items()}
+    def means(self) -> dict[str, dict[str, Estimate]]:
+        return {model: each.estimates() for model, each in self._means.items()}
 
     def add(self, number: int, failed: bool, scores: Mapping[str, Mapping[str, float]]) -> None:
         """`scores` by model. Of several models the lowest score counts."""
