@@ -6,7 +6,7 @@ item alone.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from itertools import islice
 
 from camelid_core.errors import CamelidError, ModelError
