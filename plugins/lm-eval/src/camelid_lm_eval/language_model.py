@@ -6,13 +6,13 @@ repeated here so that results are the same. Knows nothing of tasks or files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from camelid_core.errors import UsageError
 from camelid_core.records import Message
 from camelid_serve.continuations import score_continuations
-from camelid_serve.engine import Continuation, Sampling, TokenLogprob
+from camelid_serve.engine import Continuation, PromptTooLong, Sampling, TokenLogprob
 from camelid_serve.generation import generate
 from camelid_serve.loaded_models import LoadedModel
 from lm_eval.api.instance import Instance
@@ -22,25 +22,26 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "no_repeat_ngram_size", "num_beams")
 """Generation settings that mean the same in a task and in `Sampling`."""
-_WITHOUT_EFFECT = ("do_sample", "until", "max_gen_toks", "use_cache")
-"""Settings that are read elsewhere, or change no answer."""
+_READ_ELSEWHERE = ("do_sample", "until", "max_gen_toks", "use_cache")
+"""Settings that are not among the sampling parameters, or change no answer."""
 
 Pair = tuple[Any, list[int], list[int]]
 """The texts of a request, the ids of its context, and those of its continuation."""
 
 
 class HarnessModel(TemplateLM):
-    """`loaded` answers the harness's requests; `advance(n)` is told how many were answered.
+    """`loaded` answers the harness's requests; `most_new_tokens` replaces what tasks say of that. `tokens` counts those
+    that were read or generated.
 
-    `cut` counts requests whose beginning was left out, as they are longer than the model's context length.
+    The harness leaves out the beginning of what is too long. Here it is an error, which `check` raises.
     """
 
-    def __init__(self, loaded: LoadedModel, advance: Callable[[int], None] = lambda count: None) -> None:
+    def __init__(self, loaded: LoadedModel, most_new_tokens: int | None = None) -> None:
         super().__init__()
         self.tokenizer = loaded.encoder.tokenizer
-        self.cut = 0
+        self.tokens = 0
         self._loaded = loaded
-        self._advance = advance
+        self._most_new_tokens = most_new_tokens
         self._rendered: dict[str, list[int]] = {}
 
     @property
@@ -89,37 +90,40 @@ class HarnessModel(TemplateLM):
             return self.tok_encode(context), self.tok_encode(continuation, add_special_tokens=False)
         return super()._encode_pair(context, continuation)  # type: ignore[no-any-return]
 
+    def check(self, request: Instance) -> None:
+        """Refuse a request that is too long, or that sets what is not known.
+
+        Raises:
+            PromptTooLong: the model does not take so much.
+            UsageError: a generation setting that is not known.
+        """
+        if request.request_type == "generate_until":
+            ids, sampling = self._generation(*request.args)
+            length = len(ids) + sampling.max_new_tokens
+        elif request.request_type == "loglikelihood" and request.args[0]:
+            length = sum(map(len, self._encode_pair(*request.args))) - 1  # the last token is only predicted
+        else:
+            return
+        if length > self.max_length:
+            raise PromptTooLong(length, self.max_length)
+
     def _loglikelihood_tokens(self, requests: Sequence[Pair], **_: Any) -> list[tuple[float, bool]]:
         """Of each continuation the sum of its tokens' log-probabilities, and whether greedy decoding gives it."""
         answers: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
 
         def take(index: int, logprobs: list[TokenLogprob]) -> None:
             answers[index] = sum(one.logprob for one in logprobs), all(one.top[0][0] == one.token for one in logprobs)
-            texts = requests[index][0]
-            if texts is not None:
-                self.cache_hook.add_partial("loglikelihood", texts, answers[index])
-                self._advance(1)
 
-        score_continuations(self._loaded.engine, [self._cut(*each[1:]) for each in requests], self._loaded.adapter, take)
+        asked = [Continuation(context, continuation) for _, context, continuation in requests]
+        score_continuations(self._loaded.engine, asked, self._loaded.adapter, take)
+        self.tokens += sum(len(each.prompt) + len(each.ids) for each in asked)
         return answers
-
-    def _cut(self, context: list[int], continuation: list[int]) -> Continuation:
-        """Without the beginning of the context, where both together are too long; the last token is only predicted."""
-        over = max(0, len(context) + len(continuation) - (self.max_length + 1))
-        self.cut += over > 0
-        return Continuation(context[over:], continuation)
 
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
         """The log-likelihood of whole texts, in windows of the context length."""
         windows = [list(self._windows(request.args[0])) for request in requests]
-        pairs: list[Pair] = [(None, *pair) for each in windows for pair in each]
-        scores = iter(self._loglikelihood_tokens(pairs))
-        totals = []
-        for request, each in zip(requests, windows, strict=True):
-            totals.append(sum(next(scores)[0] for _ in each))
-            self.cache_hook.add_partial("loglikelihood_rolling", request.args, totals[-1])
-            self._advance(1)
-        return totals
+        scores = iter(self._loglikelihood_tokens([(None, *pair) for each in windows for pair in each]))
+        return [sum(next(scores)[0] for _ in each) for each in windows]
 
     def _windows(self, text: str) -> Iterator[tuple[list[int], list[int]]]:
         found = get_rolling_token_windows(self.tok_encode(text), self.prefix_token_id, self.max_length, context_len=1)
@@ -129,34 +133,22 @@ class HarnessModel(TemplateLM):
         """Answers up to the task's stop texts."""
         asked = [self._generation(*request.args) for request in requests]
         answers = [""] * len(requests)
-        prompts, samplings = [ids for ids, _ in asked], [sampling for _, sampling in asked]
-        for delta in generate(self._loaded, prompts, samplings, plain=True):
+        for delta in generate(self._loaded, [ids for ids, _ in asked], [each for _, each in asked], plain=True):
             if delta.stats is not None:
-                request = requests[delta.index]
-                answers[delta.index] = postprocess_generated_text(
-                    delta.answer, list(samplings[delta.index].stop), think_end_token=None
-                )
-                self.cache_hook.add_partial("generate_until", request.args, answers[delta.index])
-                self._advance(1)
+                self.tokens += delta.stats.tokens
+                stops = list(asked[delta.index][1].stop)
+                answers[delta.index] = postprocess_generated_text(delta.answer, stops, think_end_token=None)
         return answers
 
     def _generation(self, context: str, settings: Mapping[str, Any]) -> tuple[list[int], Sampling]:
         normal = normalize_gen_kwargs(dict(settings))
-        unknown = {name for name, value in normal.items() if value is not None} - {*_SAMPLING, *_WITHOUT_EFFECT}
+        unknown = {name for name, value in normal.items() if value is not None} - {*_SAMPLING, *_READ_ELSEWHERE}
         if unknown:
             raise UsageError(
                 f"the task sets {', '.join(sorted(unknown))} for generation, which is not known here. "
                 f"Known are max_gen_toks, until and {', '.join(_SAMPLING)}."
             )
-        longest = normal["max_gen_toks"]
-        room = self.max_length - longest
-        if room <= 0:
-            raise UsageError(
-                f"the task asks for {longest:,} new tokens, and this model has room for {self.max_length:,} tokens, "
-                "prompt included. Set max_gen_toks in the task's generation_kwargs."
-            )
-        ids = self.tok_encode(context)
-        self.cut += len(ids) > room
         values = {name: normal[name] for name in _SAMPLING if normal.get(name) is not None}
+        longest = self._most_new_tokens or normal["max_gen_toks"]
         stops = tuple(each for each in normal["until"] or () if each)
-        return ids[-room:], Sampling(**values, max_new_tokens=longest, stop=stops)
+        return self.tok_encode(context), Sampling(**values, max_new_tokens=longest, stop=stops)
