@@ -70,8 +70,8 @@ def _check_local(config: Mapping[str, Any]) -> None:
     splits = sorted({str(config[name]) for name in _SPLITS if config.get(name)})
     where = " ".join(str(config[key]) for key in ("dataset_path", "dataset_name") if config.get(key))
     raise DataError(
-        f"task {config['task']!r} reads the split{'s' * (len(splits) != 1)} {', '.join(splits)} of {where or 'its own'}, "
-        f"and nothing is downloaded here. Put the rows into files named as the splits, such as "
+        f"task {config['task']!r} reads {', '.join(splits) or 'rows'} of {where or 'a source of its own'}, and nothing "
+        f"is downloaded here. Put the rows into files named as the splits, such as "
         f"{splits[0] if splits else 'test'}.jsonl or .parquet, and type --task lm-eval:{config['task']}=DIRECTORY."
     )
 

@@ -17,10 +17,9 @@ from camelid_serve.generation import continuation_ids
 from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.predict.batch_answers import generate_all
 
-from .evaluation import Answer, Conversation, Evaluation, Item
+from .evaluation import Answer, Conversation, Evaluation, Item, Outcome
 
 NumberedItem = tuple[int, Item]
-Outcome = tuple[Answer, ...] | CamelidError
 _ITEMS_AT_ONCE = 64
 """Items whose likelihoods are computed between two looks at whether the job is to stop."""
 
@@ -34,7 +33,9 @@ def item_answers(
     Raises:
         ModelError: the engine tells no log-probabilities, and the evaluation needs them.
     """
-    if evaluation.kind == "likelihood":
+    if evaluation.ask is not None:
+        yield from evaluation.ask(loaded, items, sampling, slots)
+    elif evaluation.kind == "likelihood":
         yield from _likelihoods(loaded, items)
     else:
         yield from _generated(loaded, items, sampling, slots)
