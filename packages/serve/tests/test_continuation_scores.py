@@ -112,3 +112,4 @@ def test_empty_prompts_and_continuations_are_refused(tiny: LoadedModel) -> None:
             scored(tiny.engine, [wrong])
     with pytest.raises(ModelError, match="context length"):
         scored(tiny.engine, [Continuation([5] * tiny.engine.context_length, [6, 7])])
+    assert len(scored(tiny.engine, [Continuation([5] * (tiny.engine.context_length - 1), [6, 7])])[0]) == 2

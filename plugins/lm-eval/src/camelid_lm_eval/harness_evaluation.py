@@ -21,6 +21,7 @@ from camelid_serve.loaded_models import LoadedModel
 from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean
 from lm_eval.api.task import ConfigurableTask, Task
+from lm_eval.defaults import DEFAULT_OTHER_SEED
 
 from .language_model import HarnessModel
 from .task_config import task_config
@@ -86,6 +87,8 @@ class _HarnessTask:
         )
 
     def _items(self, source: ItemSource) -> Iterator[Item]:
+        self._instances.clear()
+        self._task.set_fewshot_seed(DEFAULT_OTHER_SEED)
         with _refusals(self._task):
             self._task.build_all_requests(
                 limit=source.rows,

@@ -13,7 +13,7 @@ from typing import Any
 
 import lm_eval.utils
 import yaml
-from camelid_core.errors import DataError, UnknownName, UsageError
+from camelid_core.errors import CamelidError, DataError, UnknownName, UsageError
 from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from lm_eval.tasks import TaskManager
@@ -83,6 +83,8 @@ def _of_file(path: Path) -> dict[str, Any]:
         if len(text) > _MAX_BYTES:
             raise DataError(f"{str(path)!r} is larger than {_MAX_BYTES:,} bytes, which no task file is.")
         config = yaml.load(text, _PlainLoader)  # noqa: S506 - it derives from SafeLoader
+    except CamelidError:
+        raise
     except (OSError, yaml.YAMLError, RecursionError, ValueError) as error:
         raise DataError(f"{str(path)!r} cannot be read as a task: {error}") from None
     if not isinstance(config, dict) or not isinstance(config.get("task"), str):

@@ -91,7 +91,8 @@ class TransformersEngine(ModelThread[Ticket]):
         """Give `take` each continuation's log-probabilities, batch after batch; between two, other requests go on."""
         if any(not each.prompt or not each.ids for each in continuations):
             raise ModelError("a continuation needs at least one token, and a prompt of at least one before it.")
-        self._check_all([Request([*each.prompt, *each.ids[:-1]], adapter=adapter) for each in continuations])
+        read = [[*each.prompt, *each.ids[:-1]] for each in continuations]  # the last token is only predicted
+        self._check_all([Request(ids, adapter=adapter) for ids in read], room=0)
         scores = ContinuationScores(self._model, self._prefix_cache, adapter)
         for batch in scores.batches(continuations):
             for index, logprobs in self._call_between_steps(partial(self._score, scores, batch, adapter)):
