@@ -1,4 +1,5 @@
-"""`camelid eval answers|context|passkey|parity`; without one of these words it is `answers`."""
+"""`camelid eval score|answers|context|passkey|parity|list`; without one of these words it is `score` where a task or a
+suite is named, else `answers`."""
 
 from __future__ import annotations
 
@@ -19,22 +20,25 @@ from camelid_serve.evaluations.long_context_config import ContextConfig, Passkey
 from .common_options import MaxNewTokens, Seed, Temperature, configure, given
 from .comparison_options import Lengths, Models, Rope, configure_comparison
 from .parity import parity
+from .score import list_evaluations, score
 
 
 class _Evaluations(TyperGroup):
-    """Takes `camelid eval MODEL` for `camelid eval answers MODEL`."""
+    """Takes `camelid eval MODEL… --task NAME` for `camelid eval score …`, and `camelid eval MODEL` for `camelid eval
+    answers MODEL`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] != "--help" and args[0] not in self.commands:
-            args = ["answers", *args]
+            scored = any(each.partition("=")[0] in ("--task", "--suite") for each in args)
+            args = ["score" if scored else "answers", *args]
         return super().parse_args(ctx, args)
 
 
 app = typer.Typer(
     cls=_Evaluations,
     no_args_is_help=True,
-    help="Evaluate: answer accuracy, perplexity and passkey retrieval by context length, engine parity. "
-    "`eval MODEL` means `eval answers MODEL`.",
+    help="Evaluate: scores and suites with intervals, perplexity and passkeys by context length, engine parity. "
+    "`eval MODEL… --task NAME` means `eval score …`, and `eval MODEL` means `eval answers MODEL`.",
 )
 
 Name = Annotated[str, typer.Option(help="Name of the job and its result.")]
@@ -105,6 +109,8 @@ def passkey(
 
 
 app.command()(parity)
+app.command()(score)
+app.command("list")(list_evaluations)
 
 
 def _report_comparison(job: Job, as_json: bool, table: Any) -> None:

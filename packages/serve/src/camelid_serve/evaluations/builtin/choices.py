@@ -26,7 +26,7 @@ _YES_NO = ("yes", "no")
 _STATED = re.compile(
     r"(?:answer|result|choice|option)\s*(?:is|:)?\s*(?:option\s*)?[(\[]?([A-J])(?:[)\].,:]|\s*$)", re.I
 )
-_ALONE = re.compile(r"^\s*[(\[]?([A-J])[)\].:,]?(?:\s|$)")
+_ALONE = re.compile(r"^\s*[(\[]?([A-J])(?:[)\].:,]|\s*$)")
 _BRACKETED = re.compile(r"\(([A-J])\)")
 
 
