@@ -29,6 +29,8 @@ from .task_config import task_config
 _ITEMS_AT_ONCE = 64
 """Items that are asked between two looks at whether the job is to stop."""
 LIKELIHOOD = "log-likelihood"
+_SHARES = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match")
+"""Metrics that are right or wrong of each item."""
 
 
 def as_text(reference: str, data: str, host: Host) -> Evaluation:
@@ -62,7 +64,7 @@ class _HarnessTask:
         means, others = _metrics(self._task)
         better = self._task.higher_is_better()
         measures = [
-            Measure(_measure(metric, each), f"{metric} of lm-eval", False, _better(better.get(metric)))
+            Measure(_measure(metric, each), f"{metric} of lm-eval", metric in _SHARES, _better(better.get(metric)))
             for each in self._filters
             for metric in means
         ]
