@@ -4,7 +4,7 @@ PY ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '$(NE
 VENV ?= .venv
 BIN := $(VENV)/bin
 UI ?= 1
-PLUGINS := plugins/alpaca-cot plugins/baichuan plugins/chatglm plugins/gguf plugins/internlm plugins/llamacpp plugins/moss plugins/openai-engine plugins/ray plugins/slurm plugins/trl
+PLUGINS := plugins/alpaca-cot plugins/baichuan plugins/chatglm plugins/gguf plugins/internlm plugins/llamacpp plugins/lm-eval plugins/moss plugins/openai-engine plugins/ray plugins/slurm plugins/trl
 # Installed without what they need, which does not go with constraints-cpu.txt: tests/test_gptq.py makes an environment.
 APART := plugins/gptq
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest

@@ -192,19 +192,25 @@ class ComputesPromptLogprobs(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Continuations:
-    """A prompt, and the texts that may follow it: each has one token or more."""
+class Continuation:
+    """Token ids that may follow a prompt's, such as a choice of a question. Neither is empty."""
 
+    prompt: Sequence[int]
     ids: Sequence[int]
-    options: Sequence[Sequence[int]]
+
+
+TakeLogprobs = Callable[[int, list[TokenLogprob]], None]
+"""Takes the index of a continuation, and the log-probabilities of its tokens, each with the likeliest token there."""
 
 
 @runtime_checkable
 class ScoresContinuations(Protocol):
-    """An engine that can tell how likely given continuations of many prompts are, many at once."""
+    """An engine that can tell how likely given tokens are after a prompt, many at once."""
 
-    def continuation_logprobs(self, items: Sequence[Continuations], adapter: str | None) -> list[list[float]]:
-        """By item and option the log-probability of all tokens of the option after the prompt.
+    def score_continuations(
+        self, continuations: Sequence[Continuation], adapter: str | None, take: TakeLogprobs
+    ) -> None:
+        """Give `take` each continuation's log-probabilities, in any order. What prompts share is computed once.
 
         Raises:
             ModelError: as `stream` does.

@@ -16,6 +16,7 @@ from camelid_core.errors import CamelidError, UsageError
 from camelid_core.plugins import Host
 
 from .evaluation import Evaluation
+from .evaluation_source import from_source
 from .score_config import ScoreConfig, split_task
 from .score_table import Column
 from .suites.average import average_column
@@ -99,7 +100,7 @@ def _of_tasks(config: ScoreConfig, host: Host) -> list[ChosenEvaluation]:
     known = host.registry(HOOK)
     found = []
     for name, data in map(split_task, config.tasks):
-        evaluation: Evaluation = known[name]
+        evaluation: Evaluation = from_source(name, data, host) or known[name]
         if not (data or evaluation.data):
             raise UsageError(f"evaluation {name!r} needs data; name a dataset or a file: --task {name}=rows.jsonl.")
         chosen = data or evaluation.data

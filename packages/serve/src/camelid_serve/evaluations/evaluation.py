@@ -7,14 +7,19 @@ Knows no engine, no file and no statistics. Plugins add evaluations through the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from camelid_core.datasets.sources import open_dataset
-from camelid_core.errors import DataError
+from camelid_core.errors import CamelidError, DataError
 from camelid_core.plugins import Host
 from camelid_core.records import Message, Record
+
+from camelid_serve.engine import Sampling
+
+if TYPE_CHECKING:
+    from camelid_serve.loaded_models import LoadedModel
 
 Conversation = tuple[Message, ...]
 
@@ -55,6 +60,17 @@ class Answer:
     logprob: float = 0.0
     characters: int = 0
     finish: str = ""
+    greedy: bool = False
+    """Whether greedy decoding gives just the answer whose likelihood was asked for."""
+
+
+Outcome = tuple[Answer, ...] | CamelidError
+"""The answers of one item, or why there are none."""
+
+Ask = Callable[
+    ["LoadedModel", Sequence[tuple[int, Item]], Sampling, int], Generator[tuple[int, Outcome, int], None, None]
+]
+"""Asks a model numbered items, so many at once; gives each one's number, outcome, and tokens read or generated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +119,8 @@ class Evaluation:
     kind: Literal["generate", "likelihood"] = "generate"
     data: str = ""
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    ask: Ask | None = None
+    """How a model is asked, where it is neither in words nor by likelihood of whole conversations."""
 
 
 def record_items(source: ItemSource, make: Callable[[Record], Item | Skipped]) -> Iterator[Item | Skipped]:

@@ -6,21 +6,21 @@ item alone.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from itertools import islice
 
 from camelid_core.errors import CamelidError, ModelError
 
-from camelid_serve.engine import ComputesPromptLogprobs, Continuations, PromptTooLong, Sampling, ScoresContinuations
+from camelid_serve.continuations import score_continuations
+from camelid_serve.engine import Continuation, PromptTooLong, Sampling, TokenLogprob
 from camelid_serve.generation import continuation_ids
 from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.predict.batch_answers import generate_all
 
-from .evaluation import Answer, Conversation, Evaluation, Item
+from .evaluation import Answer, Conversation, Evaluation, Item, Outcome
 
 NumberedItem = tuple[int, Item]
-Outcome = tuple[Answer, ...] | CamelidError
-_ITEMS_AT_ONCE = 16
+_ITEMS_AT_ONCE = 64
 """Items whose likelihoods are computed between two looks at whether the job is to stop."""
 
 
@@ -33,7 +33,9 @@ def item_answers(
     Raises:
         ModelError: the engine tells no log-probabilities, and the evaluation needs them.
     """
-    if evaluation.kind == "likelihood":
+    if evaluation.ask is not None:
+        yield from evaluation.ask(loaded, items, sampling, slots)
+    elif evaluation.kind == "likelihood":
         yield from _likelihoods(loaded, items)
     else:
         yield from _generated(loaded, items, sampling, slots)
@@ -79,7 +81,7 @@ def _added(answer: str, prompt: Conversation) -> str:
 def _likelihoods(loaded: LoadedModel, items: Sequence[NumberedItem]) -> Generator[tuple[int, Outcome, int], None, None]:
     waiting = iter(sorted(items, key=lambda each: -sum(len(m.text) for m in each[1].prompts[0])))
     while window := list(islice(waiting, _ITEMS_AT_ONCE)):
-        encoded: list[tuple[int, Item, Continuations]] = []
+        encoded: list[tuple[int, Item, list[Continuation]]] = []
         for number, item in window:
             try:
                 encoded.append((number, item, _encoded(loaded, item)))
@@ -93,7 +95,7 @@ def _likelihoods(loaded: LoadedModel, items: Sequence[NumberedItem]) -> Generato
             answers = tuple(
                 Answer(logprob=logprob, characters=length) for logprob, length in zip(logprobs, lengths, strict=True)
             )
-            yield number, answers, len(asked.ids) + sum(map(len, asked.options))
+            yield number, answers, len(asked[0].prompt) + sum(len(option.ids) for option in asked)
 
 
 def fitting(loaded: LoadedModel, item: Item) -> tuple[Conversation, ...]:
@@ -108,7 +110,7 @@ def fitting(loaded: LoadedModel, item: Item) -> tuple[Conversation, ...]:
     return item.shorter[-1] if item.shorter else item.prompts
 
 
-def _encoded(loaded: LoadedModel, item: Item) -> Continuations:
+def _encoded(loaded: LoadedModel, item: Item) -> list[Continuation]:
     """Token ids of the conversations: what all begin with, and how each goes on. What is alike in all has no part in
     which is the likeliest; at least one token is left to each."""
     rows = []
@@ -120,7 +122,7 @@ def _encoded(loaded: LoadedModel, item: Item) -> Continuations:
     shared = min(_common(rows), min(map(len, rows)) - 1)
     if shared < 1 or max(map(len, rows)) >= loaded.engine.context_length:
         raise PromptTooLong(max(map(len, rows)), loaded.engine.context_length)
-    return Continuations(rows[0][:shared], [row[shared:] for row in rows])
+    return [Continuation(rows[0][:shared], row[shared:]) for row in rows]
 
 
 def _common(rows: Sequence[Sequence[int]]) -> int:
@@ -138,19 +140,14 @@ def _common_text(item: Item) -> int:
     return _common([[ord(letter) for letter in prompt[-1].content] for prompt in item.prompts])
 
 
-def _scored(loaded: LoadedModel, asked: Sequence[Continuations]) -> Iterator[list[float]]:
-    engine, adapter = loaded.engine, loaded.adapter
-    if isinstance(engine, ScoresContinuations):
-        yield from engine.continuation_logprobs(asked, adapter) if asked else ()
-        return
-    if not isinstance(engine, ComputesPromptLogprobs):
-        raise ModelError(
-            "this engine tells no log-probabilities of a given text, which multiple choice by likelihood needs; take "
-            "an engine that does, such as transformers or llamacpp, or an evaluation by text."
-        )
-    for each in asked:
-        start = len(each.ids) - 1
-        rows = [engine.prompt_logprobs([*each.ids, *option], adapter, 0)[start:] for option in each.options]
-        yield [
-            sum(token.logprob for token in row[: len(option)]) for row, option in zip(rows, each.options, strict=True)
-        ]
+def _scored(loaded: LoadedModel, asked: Sequence[Sequence[Continuation]]) -> list[list[float]]:
+    """Of each item the log-probability of every option."""
+    options = [option for each in asked for option in each]
+    logprobs = [0.0] * len(options)
+
+    def take(index: int, tokens: list[TokenLogprob]) -> None:
+        logprobs[index] = sum(token.logprob for token in tokens)
+
+    score_continuations(loaded.engine, options, loaded.adapter, take)
+    found = iter(logprobs)
+    return [[next(found) for _ in each] for each in asked]

@@ -20,7 +20,8 @@ class ScoreConfig(Config):
     models: list[str] = Field(min_length=1, max_length=64)
     """Models, adapters or exports to score, by name or path; the first is the baseline where none is named."""
     tasks: list[str] = []
-    """Evaluations by name; `NAME=DATA` takes its items from that dataset or file. Also: `--tasks` of lm-eval."""
+    """Evaluations by name; `NAME=DATA` takes its items from that dataset or file, and `SOURCE:NAME` is one of a
+    plugin's, such as `lm-eval:arc_easy`. Also: `--tasks` of lm-eval."""
     suite: str = ""
     """Suite by name, or a TOML file with one: several evaluations and how they make one table."""
     files: str = ""
@@ -65,13 +66,17 @@ class ScoreConfig(Config):
 
     def with_absolute_paths(self) -> Self:
         """With relative paths made absolute: a job runs in another directory than the one it is typed in."""
-        tasks = [
-            "=".join((name, absolute_if_path(data)) if data else (name,)) for name, data in map(split_task, self.tasks)
-        ]
+        tasks = [_with_absolute_paths(*split_task(task)) for task in self.tasks]
         values = {name: absolute_if_path(getattr(self, name)) for name in ("suite", "files", "output", "baseline")}
         return self.model_copy(
             update={**values, "models": [absolute_if_path(name) for name in self.models], "tasks": tasks}
         )
+
+
+def _with_absolute_paths(name: str, data: str) -> str:
+    source, colon, reference = name.partition(":")
+    name = f"{source}:{absolute_if_path(reference)}" if colon else name
+    return f"{name}={absolute_if_path(data)}" if data else name
 
 
 def split_task(text: str) -> tuple[str, str]:
