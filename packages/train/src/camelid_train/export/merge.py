@@ -32,8 +32,9 @@ from camelid_train.saving.published_prompting import write_older_rope_keys, writ
 from camelid_train.sections import read_method
 
 from .layer_merge import TIED, ReportLayer, merge_by_layer, replaces_weights, why_whole
-from .merge_base import stored_as, with_merge_base
+from .merge_base import with_merge_base
 from .merge_config import MergeConfig
+from .stored_weights import GPTQ, stored_as
 
 _TOLERANCE = 1e-3
 
@@ -121,7 +122,7 @@ def _by_layer(config: MergeConfig, adapters: Sequence[ResolvedModel], context: T
 
 def _why_whole(config: MergeConfig, resolved: ResolvedModel) -> str:
     """Why an adapter needs the base whole; empty where it does not."""
-    if config.weights == "as-trained" and stored_as(resolved) != "gptq":
+    if config.weights == "as-trained" and stored_as(resolved) != GPTQ:
         return "weights=as-trained needs the quantised base whole"
     if len(config.adapters) > 1 and replaces_weights(resolved):
         return f"{resolved.name!r} brings whole weights of its own (modules_to_save), which cannot be combined"
@@ -132,7 +133,7 @@ def _why_by_layer(config: MergeConfig, resolved: ResolvedModel) -> str:
     """What of this merge is done layer by layer only; empty for nothing."""
     if len(config.adapters) > 1 or config.adapters[0].weight != 1:
         return "several adapters, or one with a weight,"
-    return "a dequantised GPTQ base" if stored_as(resolved) == "gptq" else ""
+    return "a dequantised GPTQ base" if stored_as(resolved) == GPTQ else ""
 
 
 def _report_to(context: TaskContext) -> ReportLayer:

@@ -34,6 +34,7 @@ from camelid_train.saving import disk_space
 from camelid_train.saving.model_card import hub_id_of
 
 from .config import DiffConfig, RecoverConfig
+from .stored_weights import stored_as
 
 STEM = "diff"
 """How a diff's files are named: no program takes them for a model's."""
@@ -178,7 +179,7 @@ def _whole_model(name: str) -> ResolvedModel:
     resolved = resolve_model(name, load_host(), gguf=False)
     if resolved.adapter_dir is not None:
         raise ModelError(f"{name!r} is an adapter, which is small as it is; a diff is of whole models. Merge it first.")
-    stored = (resolved.config.get("quantization_config") or {}).get("quant_method")
+    stored = stored_as(resolved)
     if stored:
         raise ModelError(f"{name!r} is stored quantised ({stored}); a diff is of plain weights.")
     return resolved

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -170,11 +170,13 @@ class ExportService:
         return job
 
     def _merge_offer(self, source: str) -> ExportOffer:
-        estimate = self.merges.estimate(MergeConfig(adapter=source))
+        offer = ExportOffer(MERGED, MERGED, "Base and adapter as one model.")
+        try:
+            estimate = self.merges.estimate(MergeConfig(adapter=source))
+        except CamelidError as problem:
+            return replace(offer, refusal=str(problem))
         refusal = "" if estimate.fits else "there is not enough disk space."
-        return ExportOffer(
-            MERGED, MERGED, "Base and adapter as one model.", estimate.size, estimate.memory, refusal=refusal
-        )
+        return replace(offer, size=estimate.size, memory=estimate.memory, refusal=refusal)
 
     def _offer(self, source: str, section: ExportSection, speeds: Mapping[str, float]) -> ExportOffer:
         exporter = exporter_of(section)
