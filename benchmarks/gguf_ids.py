@@ -5,7 +5,8 @@
 The source answers 16 prompts greedily in float32, and every other way reads the same ids: at each answer's token it is
 counted where another one would be taken. The ways are the file in llama.cpp, its F16 file there, the file's weights
 dequantised in Transformers (float32), and the same with the inputs of every matrix rounded to 8 bits in blocks of 32,
-as llama.cpp does with Q8_0. Prints a line of JSON for each way. `gap` is by how much the source's probability of its
+as llama.cpp does with Q8_0. Prints a line of JSON for each way; `from_llamacpp_mean` is how far its logits are from
+those of the file in llama.cpp. `gap` is by how much the source's probability of its
 own token is larger than that of the token that is taken instead; `logit_error` is the largest and the mean over all
 positions and tokens, each position's logits less their mean.
 """
@@ -14,14 +15,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gguf_kl import camelid, exported
-
-BLOCK = 32
 PROMPTS = 16
 
 
@@ -40,8 +40,11 @@ def main() -> None:
     rows = [(ids, answer(plain, ids, options.tokens)) for ids in prompts(source)]
     expected = [logits(plain, *row) for row in rows]
     del plain
+    in_llamacpp = None
     for way, found in ways(source, options.mixture, rows):
-        print(json.dumps({"way": way, **compared(expected, found, rows)}), flush=True)
+        more = {} if in_llamacpp is None else {"from_llamacpp_mean": round(errors(in_llamacpp, found)[1], 5)}
+        print(json.dumps({"way": way, **compared(expected, found, rows), **more}), flush=True)
+        in_llamacpp = found if way == f"llama.cpp, {options.mixture}" else in_llamacpp
 
 
 def prompts(source: Any) -> list[list[int]]:
@@ -87,13 +90,15 @@ def ways(source: Any, mixture: str, rows: Sequence[Any]) -> Any:
     from camelid_core.models.loading import load_base
     from camelid_core.models.resolved_model import resolve_model
     from camelid_core.plugins import load_host
+    from camelid_gguf.testing import round_inputs, write_gguf
 
     with tempfile.TemporaryDirectory() as folder:
         for each in dict.fromkeys(("f16", mixture)):
-            file = exported(source.base, each, Path(folder) / each)
-            yield f"llama.cpp, {each}", llamacpp(next(file.glob("*.gguf")), rows)
+            file = write_gguf(source.base, Path(folder) / f"{each}.gguf", each)
+            yield f"llama.cpp, {each}", llamacpp(file, rows)
         back = Path(folder) / "back"
-        camelid("export", next(file.glob("*.gguf")), "--to", "transformers", "dtype=float32", "--out", back)
+        export = ["-P", "-m", "camelid_core.cli", "export", str(file), "--to", "transformers", "dtype=float32"]
+        subprocess.run([sys.executable, *export, "--out", str(back)], check=True, stdout=subprocess.DEVNULL)
         model = load_base(resolve_model(str(back), load_host()), "float32")
         yield f"transformers, {mixture} dequantised", [logits(model, *row) for row in rows]
         round_inputs(model)
@@ -115,40 +120,29 @@ def llamacpp(file: Path, rows: Sequence[Any]) -> list[Any]:
     return found
 
 
-def round_inputs(model: Any) -> None:
-    """Round what goes into every matrix to 8 bits in blocks of 32, each with a scale in float16, as Q8_0 is."""
-    import torch
-
-    def rounded(module: Any, inputs: Any) -> Any:
-        (values,) = inputs
-        blocks = values.reshape(-1, BLOCK)
-        scale = blocks.abs().amax(1, keepdim=True) / 127
-        numbers = torch.where(scale > 0, blocks / scale, 0).round()
-        return ((numbers * scale.half().float()).reshape(values.shape),)
-
-    for module in model.modules():
-        if isinstance(module, torch.nn.Linear):
-            module.register_forward_pre_hook(rounded)
-
-
 def compared(expected: Sequence[Any], found: Sequence[Any], rows: Sequence[Any]) -> dict[str, Any]:
-    import torch
-
-    gaps, largest, total, equal = [], 0.0, [], 0
+    """Where another token is taken than the source's, and how far the logits are from the source's."""
+    gaps, equal = [], 0
     for ours, theirs, (_, answered) in zip(expected, found, rows, strict=True):
-        tokens = torch.tensor(answered)
-        other, probabilities = theirs.argmax(-1), ours.softmax(-1)
-        for at in (other != tokens).nonzero().flatten().tolist():
-            gaps.append(float(probabilities[at, tokens[at]] - probabilities[at, other[at]]))
-        equal += int(bool((other == tokens).all()))
-        error = ((theirs - theirs.mean(-1, keepdim=True)) - (ours - ours.mean(-1, keepdim=True))).abs()
-        largest, total = max(largest, float(error.max())), [*total, float(error.mean())]
-    gaps.sort()
-    return {
-        "differ": len(gaps), "of": sum(len(answered) for _, answered in rows), "prompts_equal": equal,
-        "gaps": [round(gap, 5) for gap in gaps], "logit_error_max": largest,
-        "logit_error_mean": sum(total) / len(total),
-    }  # fmt: skip
+        other, probabilities = theirs.argmax(-1).tolist(), ours.softmax(-1)
+        gaps += [
+            float(probabilities[at, token] - probabilities[at, taken])
+            for at, (token, taken) in enumerate(zip(answered, other, strict=True)) if token != taken
+        ]  # fmt: skip
+        equal += other == list(answered)
+    largest, mean = errors(expected, found)
+    counts = {"differ": len(gaps), "of": sum(len(answered) for _, answered in rows), "prompts_equal": equal}
+    gaps = [round(gap, 5) for gap in sorted(gaps)]
+    return {**counts, "gaps": gaps, "logit_error_max": round(largest, 4), "logit_error_mean": round(mean, 5)}
+
+
+def errors(expected: Sequence[Any], found: Sequence[Any]) -> tuple[float, float]:
+    """The largest and the mean difference of logits, those of each position less their mean."""
+    off = [
+        ((theirs - theirs.mean(-1, keepdim=True)) - (ours - ours.mean(-1, keepdim=True))).abs()
+        for ours, theirs in zip(expected, found, strict=True)
+    ]
+    return max(float(each.max()) for each in off), sum(float(each.mean()) for each in off) / len(off)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python benchmarks/gptq_branches.py MODEL --scratch DIR [--recipes tulu,3b128F] [--rows 32 --seqlen 256]
 
-Run it where GPTQModel is installed. The branches are made by `camelid quantize` (those that are in DIR already are
-kept), published to a local hub in DIR, and each is loaded by Camelid (by its directory, as `hub:DIR/ORG/NAME:BRANCH`,
+Run it where GPTQModel is installed. The branches are made by `camelid quantize` (what is in DIR already is kept),
+published to a local hub in DIR, and each is loaded by Camelid (by its directory, as `hub:DIR/ORG/NAME:BRANCH`,
 and as `ORG/NAME:BRANCH`), by Transformers without Camelid (`revision=`, and a git clone of the single branch) and by
 GPTQModel itself. `camelid prove` compares each with MODEL. Prints a line of JSON for each branch, and one of all.
 """
@@ -135,8 +135,11 @@ def agreement(scores: Mapping[str, list[Any]]) -> dict[str, Any]:
 
 
 def scored(options: argparse.Namespace, loader: str, models: list[dict[str, Any]], ids: list[int], hub: Path) -> None:
+    missing = [each for each in models if not Path(each["file"]).is_file()]
+    if not missing:
+        return
     request = options.scratch.absolute() / f"{loader}.json"
-    request.write_text(json.dumps({"models": models, "ids": ids}))
+    request.write_text(json.dumps({"models": missing, "ids": ids}))
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(hub / ".cache")}
     program = _SCORED.format(loader=_LOADERS[loader])
     run([sys.executable, "-P", "-c", program, str(request)], environment, options.scratch)
@@ -185,7 +188,9 @@ def lost(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
 
 def camelid(*arguments: object) -> str:
     """The last line that the program prints; 1 is the exit code of a proof that failed."""
-    return run([sys.executable, "-P", "-m", "camelid_core.cli", *map(str, arguments)], os.environ, None).splitlines()[-1]
+    return run([sys.executable, "-P", "-m", "camelid_core.cli", *map(str, arguments)], os.environ, None).splitlines()[
+        -1
+    ]
 
 
 def run(command: list[str], environment: Mapping[str, str], directory: Path | None) -> str:

@@ -136,7 +136,9 @@ def test_an_export_of_it_is_estimated_by_what_it_is_merged_into(base, on_gptq, t
     if source:
         write_manifest(gptq, Manifest(kind="gptq", parameters={"export": {"source": {"path": str(base())}}}))
     to = {"type": "bitsandbytes", "quantization": "int8"}
-    of_adapter, of_plain = (ExportConfig.model_validate({"source": str(each), "to": to}) for each in (directory, base()))
+    of_adapter, of_plain = (
+        ExportConfig.model_validate({"source": str(each), "to": to}) for each in (directory, base())
+    )
     found = export_plan.export_source(of_adapter, load_host())
     if source:
         plain = export_plan.check(of_plain, export_plan.export_source(of_plain, load_host()), tmp_path)

@@ -91,7 +91,7 @@ class GptqExporter(Exporter[GptqSection]):
         return f'AutoModelForCausalLM.from_pretrained("{directory}"{plain if odd else ""})'
 
     def choices(self, source: ResolvedModel) -> Sequence[GptqSection]:
-        """The usual recipe and finer ones, with calibration rows that the model's context and its training data hold."""
+        """The usual recipe and finer ones, with rows that the model's context and its training data hold."""
         longest, tokens = source.config.get("max_position_embeddings"), own_tokens(source.manifest)
         seqlen = min(_SEQLEN, longest) if isinstance(longest, int) else _SEQLEN
         rows, seqlen = rows_that_fit(tokens, seqlen) if tokens else (_ROWS, seqlen)

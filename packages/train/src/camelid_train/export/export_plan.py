@@ -22,7 +22,7 @@ from camelid_core.plugins import Host, load_host
 from camelid_train.saving.disk_space import require
 
 from .config import ExportConfig
-from .exporter import ExportEstimate, Exporter, exporter_of
+from .exporter import Exporter, ExportEstimate, exporter_of
 from .merge_base import merge_target
 from .merge_config import MergeConfig
 from .stored_weights import stored_as

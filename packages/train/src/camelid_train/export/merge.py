@@ -26,7 +26,7 @@ from camelid_core.tokenization.encoder import Encoder
 from camelid_train.methods.qlora import check_installed, library_warnings_off
 from camelid_train.methods.registry import method_of
 from camelid_train.monitoring.stop_rules import raise_if_stop_requested
-from camelid_train.saving.disk_space import removed_on_failure
+from camelid_train.saving.disk_space import removed_on_failure, require
 from camelid_train.saving.model_card import write_card
 from camelid_train.saving.published_prompting import write_older_rope_keys, write_prompting
 from camelid_train.sections import read_method
@@ -34,6 +34,7 @@ from camelid_train.sections import read_method
 from .layer_merge import TIED, ReportLayer, merge_by_layer, replaces_weights, why_whole
 from .merge_base import with_merge_base
 from .merge_config import MergeConfig
+from .merge_plan import merge_estimate
 from .stored_weights import GPTQ, stored_as
 
 _TOLERANCE = 1e-3
@@ -45,6 +46,7 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
     Raises:
         Interrupted: a stop was requested; a merge keeps nothing, and starts again from the beginning.
         ModelError: no adapter, an adapter that changes nothing, or a merge that does not give the same logits.
+        DiskFull: before anything is written.
     """
     context.emit("resume", step=0)
     host = load_host()
@@ -56,6 +58,7 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
     tokenizer = load_tokenizer(resolved)
     encoder = Encoder(tokenizer, template)
     check_vocabulary(encoder, resolved)
+    require(context.directory, merge_estimate(config).size, "the merged model")
     with removed_on_failure(context.output):
         if _by_layer(config, adapters, context):
             metrics = merge_by_layer(adapters, config, context.output, _dtype(config, resolved), _report_to(context))

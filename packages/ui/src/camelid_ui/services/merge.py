@@ -7,32 +7,27 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from camelid_core.errors import ModelError, UsageError
+from camelid_core.errors import UsageError
 from camelid_core.jobs import Job
-from camelid_core.models.devices import available_memory
-from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.paths import artefacts_dir
-from camelid_train.export.merge_base import merge_target
 from camelid_train.export.merge_config import MergeConfig
-from camelid_train.export.stored_weights import plain_values, stored_as
+from camelid_train.export.merge_plan import merge_estimate
 
 from camelid_ui.field_values import non_default
 
 from .jobs import JobService, JobView
-from .models import ModelEntry, ModelService, weights_size
+from .models import ModelEntry, ModelService
 
 TASK = "merge"
 _OPTIONS = {"output": "--out"}
 """Fields whose flag of `camelid merge` has another name."""
-_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True, slots=True)
-class MergeEstimate:
+class MergeFit:
     """Bytes of the merged model, free on its disk, and needed in memory while merging."""
 
     size: int
@@ -53,18 +48,11 @@ class MergeService:
     def adapters(self) -> list[ModelEntry]:
         return self.models.adapters()
 
-    def estimate(self, config: MergeConfig) -> MergeEstimate:
+    def estimate(self, config: MergeConfig) -> MergeFit:
         """Raises UnknownName, ModelError: no adapter of that name, or its base is not here."""
-        resolved = self.models.resolve(config.adapters[0].name)
-        if resolved.adapter_dir is None:
-            raise ModelError(f"{config.adapter!r} is a full model already; there is nothing to merge.")
-        target = merge_target(config, resolved, self.models.host)
-        values = plain_values(target)
-        dtype = _dtype(config, target)
-        as_stored = config.dtype == "auto" and not stored_as(target)
-        size = weights_size(target.base) if as_stored else sum(values.values()) * _BYTES[dtype]
+        found = merge_estimate(config)
         free = shutil.disk_usage(_existing(artefacts_dir())).free
-        return MergeEstimate(size, free, _memory(config, values), target.base_id)
+        return MergeFit(found.size, free, found.memory, found.base)
 
     def start(self, config: MergeConfig, name: str = "", key: str | None = None) -> Job:
         """Raises UsageError: not enough disk."""
@@ -85,21 +73,6 @@ class MergeService:
 
     def all(self) -> list[JobView]:
         return self.jobs.all(TASK, 20)
-
-
-def _dtype(config: MergeConfig, target: ResolvedModel) -> str:
-    """The dtype of the merged weights."""
-    stored = target.config.get("dtype") or target.config.get("torch_dtype")
-    return config.dtype if config.dtype != "auto" else stored if stored in _BYTES else "float32"
-
-
-def _memory(config: MergeConfig, values: Mapping[str, int]) -> int:
-    """Bytes: the base in float32, or layer by layer the largest weight thrice: as it is, what is added, and merged.
-    `values` is how many numbers each weight has."""
-    whole = sum(values.values()) * _BYTES["float32"]
-    if config.memory == "whole" or (config.memory == "auto" and whole < available_memory()):
-        return whole
-    return 3 * _BYTES["float32"] * max(values.values())
 
 
 def load_line(path: str) -> str:
