@@ -14,24 +14,19 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from divergence import compared, held_out, in_transformers
+
 MIXTURES = "q8_0,q6_k,q5_k_m,q4_k_m,q4_0,iq4_xs,q3_k_m,q2_k"
-LONGEST = 256
-"""Tokens of a text; of longer ones the beginning is taken."""
 
 
 def main() -> None:
-    from camelid_core.datasets.sources import open_dataset
-    from camelid_core.models.loading import load_base, load_tokenizer
+    from camelid_core.models.loading import load_base
     from camelid_core.models.resolved_model import resolve_model
-    from camelid_core.models.template_choice import template_of
     from camelid_core.plugins import load_host
-    from camelid_core.tokenization.encoder import Encoder
     from camelid_gguf.testing import write_gguf
-    from camelid_serve.evaluations.proof.tokenized_texts import tokenized_texts
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
@@ -40,15 +35,11 @@ def main() -> None:
     parser.add_argument("--calibration-rows", type=int, default=128)
     parser.add_argument("--mixtures", default=MIXTURES)
     options = parser.parse_args()
-    host = load_host()
-    source = resolve_model(options.model, host)
-    encoder = Encoder(load_tokenizer(source), template_of(source, host))
-    records = open_dataset(options.data, host.datasets).load("heldout", None)
-    chosen = list(islice(records, options.rows + options.calibration_rows))
-    texts, _ = tokenized_texts(encoder, chosen[: options.rows], LONGEST)
+    source = resolve_model(options.model, load_host())
+    texts, calibration = held_out(source, options.data, options.rows, options.calibration_rows)
     plain = load_base(source, "float32")
     expected = [in_transformers(plain, text) for text in texts]
-    matrix = importances(source, plain, encoder, chosen[options.rows :])
+    matrix = importances(source, plain, calibration)
     del plain
     with tempfile.TemporaryDirectory() as folder:
         for mixture in options.mixtures.split(","):
@@ -56,27 +47,17 @@ def main() -> None:
                 begun = time.monotonic()
                 file = write_gguf(source.base, Path(folder) / "it.gguf", mixture, weights)
                 row = {"mixture": mixture, "imatrix": weights is not None, "bytes": file.stat().st_size}
-                found = compared(expected, in_llamacpp(file, texts))
+                found = compared(texts, expected, in_llamacpp(file, texts))
                 print(json.dumps({**row, **found, "seconds": round(time.monotonic() - begun, 1)}), flush=True)
 
 
-def importances(source: Any, plain: Any, encoder: Any, records: Sequence[Any]) -> Mapping[str, Any]:
+def importances(source: Any, plain: Any, rows: Sequence[Sequence[int]]) -> Mapping[str, Any]:
     from camelid_gguf import importances
     from camelid_gguf.model_file import plan
 
     weighted = plan(source, "q4_k_m", weighted=True).weighted
     targets = {planned.source.removesuffix(".weight"): name for name, planned in weighted.items()}
-    rows = [encoder.example(record.messages).input_ids[:LONGEST] for record in records]
     return importances.computed(plain, targets, rows, ["calibration"]).importances
-
-
-def in_transformers(model: Any, text: Any) -> Any:
-    """[counted tokens, vocabulary]: log-probabilities that each was read with."""
-    import torch
-
-    with torch.inference_mode():
-        logits = model(torch.tensor([list(text.ids)])).logits[0]
-    return logits[torch.tensor(text.counted) - 1].float().log_softmax(-1)
 
 
 def in_llamacpp(file: Path, texts: Sequence[Any]) -> list[Any]:
@@ -92,18 +73,6 @@ def in_llamacpp(file: Path, texts: Sequence[Any]) -> list[Any]:
     finally:
         loaded.close()
     return found
-
-
-def compared(expected: Sequence[Any], found: Sequence[Any]) -> dict[str, Any]:
-    from camelid_serve.evaluations.proof.clustered_estimates import clustered_mean
-
-    counts = [len(each) for each in expected]
-    pairs = list(zip(expected, found, strict=True))
-    divergence = clustered_mean([float((ours.exp() * (ours - theirs)).sum()) for ours, theirs in pairs], counts)
-    equal = clustered_mean([int((ours.argmax(-1) == theirs.argmax(-1)).sum()) for ours, theirs in pairs], counts)
-    largest = max(float((ours.exp() * (ours - theirs)).sum(-1).max()) for ours, theirs in pairs)
-    return {"texts": len(counts), "tokens": sum(counts), "kl": divergence.as_json(), "kl_max": largest,
-            "top_equal": equal.as_json()}  # fmt: skip
 
 
 if __name__ == "__main__":

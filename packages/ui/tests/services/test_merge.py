@@ -11,6 +11,7 @@ import pytest
 import torch
 from camelid_core.artefacts import BaseModelEntry, Manifest, write_manifest
 from camelid_core.errors import ModelError, UsageError
+from camelid_core.models.weight_files import WeightFiles
 from camelid_train.export.merge_config import MergeConfig
 from camelid_ui.services import merge as merging
 from camelid_ui.services.models import parameters
@@ -19,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 def test_sizes_are_those_of_the_base(services, adapter, tiny):
     found = services.merge.estimate(MergeConfig(adapter=adapter))
-    assert found.size == sum(path.stat().st_size for path in tiny.glob("*.safetensors"))
+    assert found.size == WeightFiles(tiny).size
     assert services.merge.estimate(MergeConfig(adapter=adapter, dtype="bfloat16")).size == parameters(tiny) * 2
     assert found.fits
 
@@ -55,7 +56,7 @@ def test_a_base_that_is_stored_quantised_counts_as_what_it_is_merged_into(servic
     offers = services.exports.offers("on-gptq")
     assert "made from" in offers[0].refusal
     write_manifest(gptq, Manifest(kind="gptq", parameters={"export": {"source": {"path": str(tiny)}}}))
-    assert services.merge.estimate(on_it).size == (tiny / "model.safetensors").stat().st_size
+    assert services.merge.estimate(on_it).size == WeightFiles(tiny).size
     assert services.merge.estimate(on_it).memory == 4 * count
 
 
