@@ -148,18 +148,19 @@ class Agent:
     def _fetch(self, job: Job, lease: JobLease, stop: StopSignal, content: FileContent, candidates: list[Path]) -> Path:
         """A file that the job reads. Raises Interrupted where the job or this agent was asked meanwhile to stop."""
 
-        def check() -> None:
+        def checked(chunk: bytes = b"") -> bytes:
             if lease.lost:
                 raise StaleAttempt(f"Job {job.id} was given to another worker.")
             if stop or lease.job.request in ("cancel", "pause"):
                 raise Interrupted
+            return chunk
 
         @contextmanager
         def download(offset: int) -> Iterator[Iterator[bytes]]:
             with self._store.content(job, content.sha256, offset) as chunks:
-                yield (chunk for chunk in chunks if check() is None)
+                yield map(checked, chunks)
 
-        check()
+        checked()
         return persistently(lambda: self._contents.fetch(content, candidates, download), lease.is_lost)
 
     def _executor_for(self, job: Job, lease: JobLease, stop: StopSignal) -> Executor:
