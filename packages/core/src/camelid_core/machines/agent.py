@@ -148,19 +148,23 @@ class Agent:
     def _fetch(self, job: Job, lease: JobLease, stop: StopSignal, content: FileContent, candidates: list[Path]) -> Path:
         """A file that the job reads. Raises Interrupted where the job or this agent was asked meanwhile to stop."""
 
-        def checked(chunk: bytes = b"") -> bytes:
+        def check() -> None:
             if lease.lost:
                 raise StaleAttempt(f"Job {job.id} was given to another worker.")
             if stop or lease.job.request in ("cancel", "pause"):
                 raise Interrupted
-            return chunk
+
+        def checked(chunks: Iterator[bytes]) -> Iterator[bytes]:
+            for chunk in chunks:
+                check()
+                yield chunk
 
         @contextmanager
         def download(offset: int) -> Iterator[Iterator[bytes]]:
             with self._store.content(job, content.sha256, offset) as chunks:
-                yield map(checked, chunks)
+                yield checked(chunks)
 
-        checked()
+        check()
         return persistently(lambda: self._contents.fetch(content, candidates, download), lease.is_lost)
 
     def _executor_for(self, job: Job, lease: JobLease, stop: StopSignal) -> Executor:
