@@ -32,6 +32,9 @@ def test_a_plugins_tab_comes_after_the_built_in_ones_and_cannot_take_their_names
     monkeypatch.setattr(services.host, "registry", lambda hook: given if hook == "camelid_tabs" else registry(hook))
     assert tabs_of(build_app(services)) == [*BUILT_IN_TABS, "theirs"]
     assert built == [services]
+    (told,) = [problem for problem in services.host.problems if problem.plugin == "camelid-greedy"]
+    assert "'train'" in told.message
+    assert "a built-in tab is called so" in told.message
 
 
 def test_no_event_costs_the_browser_a_walk_through_the_page(services):

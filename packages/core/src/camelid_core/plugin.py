@@ -55,6 +55,7 @@ def camelid_tasks() -> list[Task]:
             "Count a dataset's tokens under a model and a template.",
             "camelid_core.token_cache.task:MeasureConfig",
             "camelid_core.token_cache.task:run",
+            needs="camelid_core.token_cache.task:needs",
             portable=True,
         )
     ]

@@ -39,7 +39,8 @@ class TaskContext(Protocol):
 
         Where saving and exiting may take long, `progress` says how long: `leaving`, in seconds.
         A task that resumes from steps says from which: `resume` (step, 0 for the beginning) once it knows, and
-        `checkpoint` (step) after each that it saved.
+        `checkpoint` (step) after each that it saved. One that has measured what it will take says so: `memory` (device
+        cuda or cpu, bytes of each card or of the machine); what it was given beyond that goes to other jobs.
         """
 
     def stop_requested(self) -> StopRequest:
@@ -52,6 +53,7 @@ class Interrupted(Exception):
 
 RunFunction = Callable[[Any, TaskContext], Mapping[str, Any]]
 BundleFunction = Callable[[Any, int, Path], Path]
+NeedsFunction = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,11 @@ class Task:
 
     `run(config, context)` writes a directory with a manifest at `context.output` and returns a
     small JSON-able summary. `bundle(store, job_id, target)`, where a task has it, writes an archive
-    from which such a job can be reproduced, and returns its path. `output` is the field of the configuration that says
-    where the result goes, as `section.field`. `portable` says that such jobs may run on another machine: all that they
-    read is declared in their configuration (`camelid_core.references`), and all they write is their output.
+    from which such a job can be reproduced, and returns its path. `needs(config, store)` gives the
+    `jobs.resources.Needs` of such a job while it runs; with None, and for a task without it, they are not known, so it
+    runs with nothing beside. `output` is the field of the configuration that says where the result goes, as
+    `section.field`. `portable` says that such jobs may run on another machine: all that they read is declared in their
+    configuration (`camelid_core.references`), and all they write is their output.
     """
 
     name: str
@@ -71,6 +75,7 @@ class Task:
     run: str
     bundle: str = ""
     output: str = "output"
+    needs: str = ""
     portable: bool = False
 
     def load_config(self) -> type[Config]:
@@ -81,6 +86,9 @@ class Task:
 
     def load_bundle(self) -> BundleFunction | None:
         return import_attribute(self.bundle) if self.bundle else None
+
+    def load_needs(self) -> NeedsFunction | None:
+        return import_attribute(self.needs) if self.needs else None
 
 
 def import_attribute(path: str) -> Any:

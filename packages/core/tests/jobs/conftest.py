@@ -71,8 +71,8 @@ def run_out(store: JobStore) -> Callable[..., None]:
 def start_worker(home: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(lease: float = PATIENCE) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, str(HERE / "run_worker.py"), str(home), str(lease)])
+    def start(lease: float = PATIENCE, *more: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([sys.executable, str(HERE / "run_worker.py"), str(home), str(lease), *more])
         started.append(process)
         return process
 

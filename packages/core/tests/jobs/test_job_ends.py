@@ -17,6 +17,7 @@ from camelid_core.events import EventLog
 from camelid_core.jobs.advice import advice
 from camelid_core.jobs.attempt_result import AttemptResult, ExitCode, Outcome
 from camelid_core.jobs.job import Job, JobState
+from camelid_core.jobs.killed_processes import true_cause
 from camelid_core.jobs.oom_kills import count_oom_kills
 from camelid_core.jobs.resume_point import resume_hint, resume_step
 from camelid_core.jobs.run_directories import EVENTS, attempt_directory
@@ -49,16 +50,92 @@ def test_an_error_has_a_kind_and_a_sentence(error, how, kind, sentence):
 
 
 def test_the_kernel_says_whether_it_was_for_lack_of_memory(tmp_path):
-    (tmp_path / "own").write_text("0::/box\n")
+    own, system = tmp_path / "own", tmp_path / "vmstat"
+    own.write_text("4:memory:/deep/box\n0::/box\n")
     (tmp_path / "box").mkdir()
-    assert count_oom_kills(tmp_path / "own", tmp_path) == 0
+    (tmp_path / "memory" / "deep").mkdir(parents=True)
+
+    def count():
+        return count_oom_kills(own, tmp_path, system)
+
+    assert count() == 0
+    system.write_text("pgfault 7\noom_kill 5\n")
+    assert count() == 5, "where no control group counts, the system does"
+    (tmp_path / "memory" / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")
+    assert count() == 3, "in a container the own group may be named as the host sees it"
     (tmp_path / "box" / "memory.events").write_text("low 0\noom 3\noom_kill 2\n")
-    assert count_oom_kills(tmp_path / "own", tmp_path) == 2
-    assert count_oom_kills(tmp_path / "gone", tmp_path) == 0
+    own.write_text("0::/box\n")
+    assert count() == 2
     killed = AttemptResult.from_exit_code(-9, tmp_path, oom_killed=True)
     assert (killed.how, killed.kind) == (Outcome.KILLED, "out_of_memory")
     assert AttemptResult.from_exit_code(-9, tmp_path).kind == "killed_by_signal_9"
     assert AttemptResult.from_exit_code(-11, tmp_path, oom_killed=True).kind == "killed_by_signal_11"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        (137, "killed_by_signal_9", "ran out of memory"),
+        (139, "killed_by_signal_11", "crashed"),
+        (135, "killed_by_signal_7", "/dev/shm is full"),
+        (-7, "killed_by_signal_7", "(SIGBUS)"),
+        (-6, "killed_by_signal_6", "gave up"),
+        (255, "crash", "exit code 255"),
+    ],
+)
+def test_a_signal_is_known_by_its_code_however_it_is_reported(tmp_path, code, kind, words):
+    result = AttemptResult.from_exit_code(code, tmp_path)
+    assert result.kind == kind
+    assert words in result.message
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "process 1 of 2 is gone, so the others were ended. Its process was ended by signal 9 (SIGKILL).",
+        "RuntimeError: DataLoader worker (pid 7) is killed by signal: Killed.  (the log has the traceback)",
+        "BrokenProcessPool: A process in the process pool was terminated abruptly (the log has the traceback)",
+        "Its process ended with exit code 137 and no result.",
+        "RuntimeError: DataLoader worker (pid(s) 77) exited unexpectedly (the log has the traceback)",
+    ],
+)
+def test_a_peer_that_only_lost_the_one_that_was_killed_does_not_hide_why(words):
+    result = AttemptResult(Outcome.FAILED, words, "crash")
+    alone = true_cause(result, oom_killed=False)
+    assert (alone.message, alone.kind) == (words, "killed_by_signal_9" if "was ended by signal 9" in words else "crash")
+    told = true_cause(result, oom_killed=True)
+    assert (told.how, told.kind) == (Outcome.FAILED, "out_of_memory")
+    assert told.message.startswith("The system ran out of memory")
+    assert words in told.message
+    other = AttemptResult(Outcome.FAILED, "DataError: row 9 is bad", "data_error")
+    assert true_cause(other, oom_killed=True) == other
+
+
+class Unreachable(ConnectionError):
+    """As a network library's."""
+
+
+Unreachable.__module__ = "requests.exceptions"
+
+
+class Answered(Exception):
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.response = type("Response", (), {"status_code": status})
+
+
+Answered.__module__ = "huggingface_hub.errors"
+
+
+def test_a_server_that_cannot_be_reached_is_told_from_one_that_refuses():
+    assert AttemptResult.from_exception(Unreachable("no route")).kind == "connection"
+    wrapped = DataError("The Hub cannot be reached.")
+    wrapped.__cause__ = Unreachable("no route")
+    result = AttemptResult.from_exception(wrapped)
+    assert (result.kind, result.message) == ("connection", "The Hub cannot be reached.")
+    kinds = {status: AttemptResult.from_exception(Answered(status)).kind for status in (401, 404, 429, 503)}
+    assert kinds == {401: "crash", 404: "crash", 429: "connection", 503: "connection"}
+    assert AttemptResult.from_exception(ConnectionResetError("a pipe")).kind == "crash"
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,10 @@ class Ticks(Config):
     seconds: float = 0.01
     """Pause between steps."""
     then: str = ""
-    """What goes wrong at the end; "held" waits there until the home directory has a file `go`."""
+    """What goes wrong at the end, "signal 9 once" in the first attempt alone; "held" waits there until the home
+    directory has a file `go`."""
+    memory: int = 0
+    """Bytes of a card that it says it takes."""
     reads: FileName = ""
     """A file whose first line the result repeats."""
     output: str | None = None
@@ -48,6 +51,7 @@ class Ticks(Config):
 
 
 def run(config: Ticks, context: TaskContext) -> Mapping[str, Any]:
+    say_what_it_has(config, context)
     if config.launch.nodes > 1:
         config = meet(config, context)
     first = saved(context.earlier_attempts)
@@ -72,7 +76,7 @@ def run(config: Ticks, context: TaskContext) -> Mapping[str, Any]:
         (context.output / "half").touch()
         with staging.directory(context.directory / "step"):
             go_wrong("kill")
-    go_wrong(config.then)
+    go_wrong(config.then.removesuffix(" once") if not context.earlier_attempts else config.then)
     if config.then != "nothing":
         context.output.mkdir()
         (context.output / "ticks.json").write_text(json.dumps(done))
@@ -80,6 +84,12 @@ def run(config: Ticks, context: TaskContext) -> Mapping[str, Any]:
     if config.then == "damaged":
         (context.output / "ticks.json").write_text("1000")
     return {"ticks": done, "first": first}
+
+
+def say_what_it_has(config: Ticks, context: TaskContext) -> None:
+    (context.directory / "cards").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "unset"))
+    if config.memory:
+        context.emit("memory", device="cuda", bytes=config.memory)
 
 
 def meet(config: Ticks, context: TaskContext) -> Ticks:
@@ -113,23 +123,27 @@ def start_sleepers(directory: Path) -> None:
     write_durably(directory / "sleepers.json", json.dumps([helper.pid, int(stray.stdout)]).encode())
 
 
+ERRORS = {
+    "crash": ZeroDivisionError("the bug"),
+    "exit": SystemExit(3),
+    "bad data": DataError("Row 3 is bad; mend it."),
+    "peer lost": PeerLost("the connection broke."),
+    "memory": MemoryError(),
+    "accelerator": RuntimeError("CUDA error: an illegal memory access was encountered"),
+}
+
+
 def go_wrong(how: str) -> None:
-    if how == "crash":
-        raise ZeroDivisionError("the bug")
-    if how == "exit":
-        raise SystemExit(3)
+    if how in ERRORS:
+        raise ERRORS[how]
     if how == "hard exit":
         os._exit(9)
-    if how == "bad data":
-        raise DataError("Row 3 is bad; mend it.")
-    if how == "peer lost":
-        raise PeerLost("the connection broke.")
-    if how == "memory":
-        raise MemoryError
     if how == "disk":
         raise RuntimeError("could not save") from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if how.startswith("signal ") and not how.endswith("once"):
+        os.kill(os.getpid(), int(how.split()[1]))
 
 
 TICK = Task("tick", "Count.", "ticking:Ticks", "ticking:run", portable=True)

@@ -10,6 +10,7 @@ TASKS = (
         "Batch prediction: answer every row of a file.",
         "camelid_serve.config:PredictConfig",
         "camelid_serve.predict.task:run",
+        needs="camelid_serve.needs:generation",
         portable=True,
     ),
     Task(
@@ -17,6 +18,7 @@ TASKS = (
         "Score a model's answers on held-out rows.",
         "camelid_serve.config:EvaluateConfig",
         "camelid_serve.evaluations.answer_accuracy:run",
+        needs="camelid_serve.needs:generation",
         portable=True,
     ),
     Task(
@@ -24,6 +26,7 @@ TASKS = (
         "Measure perplexity by context length.",
         "camelid_serve.evaluations.long_context_config:ContextConfig",
         "camelid_serve.evaluations.perplexity:run",
+        needs="camelid_serve.needs:generation",
         portable=True,
     ),
     Task(
@@ -31,6 +34,7 @@ TASKS = (
         "Measure passkey retrieval from long texts (needle in a haystack).",
         "camelid_serve.evaluations.long_context_config:PasskeyConfig",
         "camelid_serve.evaluations.passkey:run",
+        needs="camelid_serve.needs:generation",
         portable=True,
     ),
     Task(

@@ -163,6 +163,12 @@ class LaunchSection(Config):
     """Distributed strategy: ddp gives each process the whole model, fsdp and deepspeed (ZeRO) cut it in shards."""
     zero: Literal[2, 3] = 2
     """ZeRO stage of deepspeed: 2 shards gradients and optimizer state, 3 the weights as well. Also: `zero_stage`."""
+    gpu_memory: float | None = Field(None, gt=0, le=10_000)
+    """GPU memory that a queued run is given on each of its cards, in GB; empty takes what was measured or estimated."""
+    memory: float | None = Field(None, gt=0, le=100_000)
+    """Main memory that a queued run is given, in GB; empty takes what was measured or estimated. Also: RAM."""
+    cores: int | None = Field(None, ge=1, le=4096)
+    """CPU cores that a queued run is given; empty takes one per process beside a GPU, else all."""
 
 
 if TYPE_CHECKING:

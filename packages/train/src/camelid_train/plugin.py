@@ -77,6 +77,7 @@ def camelid_tasks() -> list[Task]:
             "camelid_train.launching:train",
             bundle="camelid_train.provenance.reproduce:bundle",
             output="train.output",
+            needs="camelid_train.needs:train",
             portable=True,
         ),
         Task(
@@ -84,18 +85,21 @@ def camelid_tasks() -> list[Task]:
             "Merge an adapter into its base model.",
             "camelid_train.export.merge_config:MergeConfig",
             "camelid_train.export.merge:merge",
+            needs="camelid_train.needs:merge",
         ),
         Task(
             "export",
             "Write a model in another format.",
             "camelid_train.export.config:ExportConfig",
             "camelid_train.export.task:export",
+            needs="camelid_train.needs:export",
         ),
         Task(
             "publish",
             "Publish artefacts to a hub.",
             "camelid_train.publishing.publish_config:PublishConfig",
             "camelid_train.publishing.publish_task:publish",
+            needs="camelid_train.needs:publish",
         ),
         Task(
             "diff",

@@ -12,7 +12,7 @@ import gradio as gr
 from camelid_core.models.devices import describe_device
 
 from .i18n import Translator, t, translator_for
-from .plugin_tabs import build_plugin_tab
+from .plugin_tabs import build_plugin_tab, plugin_tabs
 from .services import Services
 from .tab_names import BUILT_IN_TABS
 from .tabs import EACH, chat, data, jobs, merge, plugins, predict, train
@@ -49,7 +49,7 @@ def build_pages(services: Services) -> Pages:
     # request; each tick is one, even while another waits, so no button stays off for longer than that.
     gr.Timer(HEADER_SECONDS).tick(show, None, head, **EACH)
     query = hidden_box("query")
-    theirs = [tab for tab in services.host.registry("camelid_tabs") if tab.name not in BUILT_IN_TABS]
+    theirs = plugin_tabs(services)
     opened = {name: hidden_box(f"opened-{name}") for name in (*BUILT_IN_TABS, *(tab.name for tab in theirs))}
     built: dict[str, Any] = {}
     builders = {

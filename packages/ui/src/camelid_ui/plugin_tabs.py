@@ -13,17 +13,30 @@ from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
-from camelid_core.errors import CamelidError
+from camelid_core.errors import CamelidError, PluginError
 from camelid_core.plugin_faults import error_sentence
 from gradio.context import get_blocks_context
 
 from .services import Services
+from .tab_names import BUILT_IN_TABS
 from .tabs import Tab
 from .tabs.components import panel
 from .views import error as error_view
 from .views import esc
 
 _FAILURES = (Exception, SystemExit)
+
+
+def plugin_tabs(services: Services) -> list[Tab]:
+    """Those with a name of their own; a tab named like a built-in one is left out and listed among the problems."""
+    tabs = services.host.registry("camelid_tabs")
+    for tab in tabs:
+        if tab.name in BUILT_IN_TABS:
+            error = PluginError(
+                f"a built-in tab is called so; the plugin must take none of {', '.join(BUILT_IN_TABS)}."
+            )
+            services.host.report(tabs.plugin_of(tab.name), error, f"tab {tab.name!r}")
+    return [tab for tab in tabs if tab.name not in BUILT_IN_TABS]
 
 
 def build_plugin_tab(tab: Tab, services: Services) -> None:

@@ -7,9 +7,9 @@ from collections import namedtuple
 
 import pytest
 from camelid_core.errors import ModelError, UsageError
+from camelid_core.models.model_size import parameters
 from camelid_train.export.merge_config import MergeConfig
 from camelid_ui.services import merge as merging
-from camelid_ui.services.models import parameters
 
 
 def test_sizes_are_those_of_the_base(services, adapter, tiny):

@@ -19,15 +19,17 @@ import typer
 
 from camelid_core.errors import JobError, JobStopped, UsageError
 from camelid_core.events import read_events
+from camelid_core.jobs.admission import assignment_in_words, needs_in_words
 from camelid_core.jobs.advice import advice
 from camelid_core.jobs.deletion import delete as remove
 from camelid_core.jobs.foreground import open_store, run_queued_job
 from camelid_core.jobs.job import ACTIVE, ENDED, Job, JobState
 from camelid_core.jobs.presence import live_workers
 from camelid_core.jobs.run_directories import EVENTS, LOG, attempts
-from camelid_core.jobs.start_conditions import waits_for
+from camelid_core.jobs.start_conditions import reasons_to_wait, waits_for
 from camelid_core.jobs.store import JobStore
 
+from .jobs_prune import prune_jobs
 from .output import print_rows
 from .run_job import STOPPED_KINDS
 
@@ -40,6 +42,9 @@ _NO_WORKER = "No worker is running; `camelid worker` starts one."
 
 JobId = Annotated[int, typer.Argument(metavar="ID", help="The job's number, from `camelid jobs list`.", min=1)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+app.command("prune")(prune_jobs)
 
 
 @app.callback()
@@ -58,24 +63,28 @@ def list_jobs(
     if as_json:
         print_rows([asdict(job) for job in jobs], as_json=True)
     else:
-        print_rows([_row(store, job) for job in jobs], as_json=False, empty="There are no jobs.")
+        waits = reasons_to_wait(store, jobs)
+        print_rows([_row(job, waits[job.id]) for job in jobs], as_json=False, empty="There are no jobs.")
 
 
 @app.command()
 def show(job_id: JobId, as_json: AsJson = False) -> None:
     """Everything known of one job."""
     store = _open()
-    values: dict[str, Any] = asdict(store.get(job_id))
+    job = store.get(job_id)
+    values: dict[str, Any] = asdict(job)
     newest = attempts(store.path.parent, job_id)[:1]
     values["directory"] = str(newest[0]) if newest else ""
     events = read_events(newest[0] / EVENTS)[0] if newest else []
     values["progress"] = next((event for event in reversed(events) if event["kind"] == "progress"), {})
-    values["next"] = advice(store.get(job_id))
-    values["waits"] = waits_for(store, store.get(job_id))
-    values["members"] = [_member(store, node) for node in store.nodes(store.get(job_id)) if node.leader]
+    values["next"] = advice(job)
+    values["waits"] = waits_for(store, job)
+    values["members"] = [_member(store, node) for node in store.nodes(job) if node.leader]
     if as_json:
         typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
         return
+    values["needs"] = "" if job.needs is None else needs_in_words(job.needs)
+    values["assigned"] = "" if job.assigned is None else assignment_in_words(job.assigned)
     for name, value in values.items():
         if value not in ("", None, {}, (), []) and (name, value) not in _USUAL:
             typer.echo(f"{name:14} {_text(name, value)}")
@@ -220,7 +229,7 @@ def _current(store: JobStore) -> list[Job]:
     return sorted(unfinished + store.list(ENDED, limit=_MAX_ENDED_JOBS), key=lambda job: job.id, reverse=True)
 
 
-def _row(store: JobStore, job: Job) -> dict[str, str]:
+def _row(job: Job, waits: str) -> dict[str, str]:
     requested = f" ({job.request} asked)" if job.request and job.state not in ENDED else ""
     return {
         "id": str(job.id),
@@ -228,7 +237,7 @@ def _row(store: JobStore, job: Job) -> dict[str, str]:
         "task": job.task,
         "name": job.name,
         "created": _when(job.created),
-        "outcome": (job.published or job.error or waits_for(store, job)).partition("\n")[0],
+        "outcome": "; ".join(filter(None, (waits, job.published or job.error))).partition("\n")[0],
     }
 
 

@@ -15,7 +15,9 @@ import typer
 
 from camelid_core.errors import MissingPackage, UsageError
 from camelid_core.jobs.foreground import open_store
+from camelid_core.jobs.job_threads import MOST_JOBS
 from camelid_core.jobs.stop_signals import StopSignal, stop_on_signals
+from camelid_core.jobs.this_machine import this_machine
 from camelid_core.jobs.worker import Worker
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -25,6 +27,9 @@ TOKEN_VARIABLE = "CAMELID_JOIN_TOKEN"  # noqa: S105 - the name of a variable
 @app.command()
 def worker(
     once: bool = typer.Option(False, "--once", help="Run one queued job, if there is one, and leave."),
+    jobs: str = typer.Option(
+        "auto", help="Jobs at a time, as far as this machine has room: auto (as many as fit), or a number."
+    ),
     lease: float = typer.Option(30.0, min=1.0, help="Seconds without a sign of life after which a job is lost."),
     join: Annotated[
         str, typer.Option(help="Address of a server whose jobs to run; `camelid machines add` there prints it.")
@@ -38,13 +43,16 @@ def worker(
     ] = "",
     token_file: Annotated[Path | None, typer.Option(help="A file with the token for --join alone in it.")] = None,
 ) -> None:
-    """Run queued jobs. Ctrl-C lets the running job save; it is queued again for the next worker."""
+    """Run queued jobs side by side as they fit. Ctrl-C lets running jobs save; they are queued again for the next
+    worker."""
     if join:
         _run_agent(join, _token(token, token_file), once)
         return
     if token or token_file:
         raise UsageError("--token and --token-file belong to --join ADDRESS.")
-    runner = Worker(open_store(), lease_seconds=lease, heartbeat_seconds=lease / 6)
+    runner = Worker(
+        open_store(), lease_seconds=lease, heartbeat_seconds=lease / 6, jobs=_number(jobs), machine=this_machine()
+    )
     with stop_on_signals(StopSignal()) as stop:
         if not once:
             runner.run_forever(stop)
@@ -53,6 +61,14 @@ def worker(
     typer.echo(
         "No job is queued." if job is None else f"Job {job.id} {job.state}. {job.published or job.error}".rstrip()
     )
+
+
+def _number(jobs: str) -> int | None:
+    if jobs == "auto":
+        return None
+    if not jobs.isdecimal() or not 1 <= int(jobs) <= MOST_JOBS:
+        raise UsageError(f"--jobs is {jobs!r}; give auto, or a number from 1 to {MOST_JOBS}.")
+    return int(jobs)
 
 
 def _run_agent(join: str, token: str, once: bool) -> None:

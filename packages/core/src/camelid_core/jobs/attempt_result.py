@@ -21,6 +21,7 @@ from camelid_core.errors import CamelidError, DiskFull, PluginError
 from camelid_core.integrity import write_durably
 from camelid_core.plugin_faults import plugin_fault
 
+from .connection_errors import is_connection_error
 from .run_directories import LOG, RESULT
 
 
@@ -55,6 +56,14 @@ _DISK_FULL_TEXTS = tuple(os.strerror(code) for code in _DISK_FULL_ERRNOS)
 _OUT_OF_MEMORY_ERRORS = ("MemoryError", "OutOfMemoryError")
 _OUT_OF_MEMORY_TEXT = "can't allocate memory"
 _OOM_KILLED = "The system ran out of memory and ended its process: take a smaller batch size, cutoff or model."
+_SHELL_SIGNAL = 128
+_SIGNAL_CAUSES: dict[int, str] = {
+    signal.SIGKILL: "Most often the system ran out of memory: take a smaller batch size, cutoff or model.",
+    signal.SIGSEGV: "A library of machine code crashed: the log may say which; another release of it may not.",
+    signal.SIGBUS: "Most often /dev/shm is full, or a file that it reads was cut meanwhile.",
+    signal.SIGABRT: "A library of machine code gave up: the log says why.",
+    signal.SIGILL: "A library uses instructions that this processor does not have: install a release for it.",
+}
 _ACCELERATOR_ERRORS = ("AcceleratorError", "DeferredCudaCallError")
 _ACCELERATOR_TEXTS = ("CUDA error", "HIP error", "NCCL error", "NVML")
 _DISK_ADVICE = "The disk is full. Free some space first."
@@ -80,6 +89,11 @@ class AttemptResult:
         if any(_is_out_of_memory(each) for each in chain):
             message = f"Out of memory: {error}. Take a smaller batch size, a shorter cutoff or a smaller model."
             return cls(Outcome.FAILED, message, "out_of_memory")
+        if any(is_connection_error(each) for each in chain):
+            words = (
+                str(error) if isinstance(error, CamelidError) else f"A server was not reached: {_first_line(error)}."
+            )
+            return cls(Outcome.FAILED, words, "connection")
         if isinstance(error, CamelidError):
             kind = PluginError if isinstance(error, PluginError) else type(error)
             return cls(Outcome.FAILED, str(error), _snake_case(kind.__name__))
@@ -108,6 +122,8 @@ class AttemptResult:
     def from_exit_code(cls, code: int, directory: Path, oom_killed: bool = False) -> Self:
         """The result of an attempt that left no file, from its exit code, the end of its log, and whether the kernel's
         OOM killer ended a process meanwhile."""
+        if _SHELL_SIGNAL < code <= _SHELL_SIGNAL + signal.NSIG:  # as a shell or a container reports a signal
+            code = _SHELL_SIGNAL - code
         if code == -signal.SIGKILL and oom_killed:
             return cls(Outcome.KILLED, _OOM_KILLED, "out_of_memory")
         if code < 0:
@@ -139,9 +155,7 @@ def _signal_message(number: int) -> str:
     except ValueError:
         name = "unknown"
     sentence = f"Its process was ended by signal {number} ({name})."
-    if number == signal.SIGKILL:
-        sentence += " Most often the system ran out of memory: take a smaller batch size, cutoff or model."
-    return sentence
+    return f"{sentence} {_SIGNAL_CAUSES[number]}" if number in _SIGNAL_CAUSES else sentence
 
 
 def _exception_chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -11,6 +11,8 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 from urllib.parse import quote
 
 import psutil
@@ -47,7 +49,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        with self._translate_errors(), closing(self._connect(self.path)) as connection:
+        with self._translate_errors(), closing(self.connect()) as connection:
             yield connection
 
     @contextmanager
@@ -63,10 +65,15 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
 
-    def _connect(self, path: Path) -> sqlite3.Connection:
+    def connect(self, busy_seconds: float | None = None) -> sqlite3.Connection:
+        """A connection of its own, for whoever looks at the file for long; it waits so long for a lock."""
+        return self._connect(self.path, busy_seconds)
+
+    def _connect(self, path: Path, busy_seconds: float | None = None) -> sqlite3.Connection:
         # mode=rw: a file that was deleted under us must not come back empty
         address = f"file:{quote(str(path))}?mode=rw"
-        connection = sqlite3.connect(address, uri=True, timeout=self._busy_seconds, isolation_level=None)
+        wait = self._busy_seconds if busy_seconds is None else busy_seconds
+        connection = sqlite3.connect(address, uri=True, timeout=wait, isolation_level=None)
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
@@ -143,6 +150,35 @@ class Database:
             f"{self.path} is damaged ({what}). It is left as it is: restore a copy, "
             "or move it away to start with an empty one."
         )
+
+
+class ChangeMark:
+    """While entered, `changed()` says whether the file was written since it was last asked: one read of its header, so
+    cheap that it can be asked ten times a second."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: sqlite3.Connection | None = None
+        self._version: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def changed(self) -> bool:
+        """True also where that cannot be told, as while somebody writes."""
+        before = self._version
+        try:
+            if self._connection is None:
+                self._connection = self._database.connect(busy_seconds=0)
+            self._version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        except sqlite3.DatabaseError:
+            return True
+        return self._version != before
 
 
 def _refuse_network(directory: Path) -> None:

@@ -74,22 +74,22 @@ def _artefacts_based_on(published: Path, artefacts: Path) -> Iterator[str]:
 def _jobs_using(store: JobStore, job: Job, published: Path) -> Iterator[str]:
     names = {published.name, str(published)}
     for other in store.list([state for state in JobState if state not in ENDED], limit=1000):
-        if other.id != job.id and names & set(_strings_in(other.config)):
+        if other.id != job.id and names & set(strings_in(other.config)):
             yield f"job {other.id}"
     for other in store.list([JobState.SUCCEEDED], limit=1000):
         if other.id != job.id and other.published == job.published:
             yield f"job {other.id}, which published there after it"
 
 
-def _strings_in(value: Any) -> Iterator[str]:
+def strings_in(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for each in value.values():
-            yield from _strings_in(each)
+            yield from strings_in(each)
     elif isinstance(value, list | tuple):
         for each in value:
-            yield from _strings_in(each)
+            yield from strings_in(each)
 
 
 def _restore(moved: dict[Path, Path]) -> None:

@@ -20,6 +20,7 @@ from camelid_core.subprocesses import child_environment, module_command, variabl
 from .job import Job
 from .process_identity import ATTEMPT_VARIABLE, ProcessIdentity
 from .run_directories import LOG, home_of
+from .this_machine import VISIBLE
 
 _BLOCKED_SIGNALS = {signal.SIGTERM, signal.SIGUSR1}
 
@@ -77,6 +78,8 @@ class LocalExecutor:
         mark = secrets.token_hex(16)
         command = module_command(self._module, "--home", str(home), str(job.id), str(job.epoch))
         environment = child_environment(os.environ) | {"CAMELID_HOME": str(home), ATTEMPT_VARIABLE: mark}
+        if job.assigned is not None and job.assigned.cards is not None:
+            environment[VISIBLE] = ",".join(job.assigned.cards)
         environment |= self._variables
         # the child inherits the blocked signals and unblocks them once its handlers are installed: none gets lost
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_SIGNALS)

@@ -18,12 +18,14 @@ from camelid_core.paths import home as default_home
 from camelid_core.subprocesses import module_command, safe_environment
 
 from .job import Job
+from .job_needs import needs_of
 from .presence import reserve_worker_start
 from .rendezvous import refuse_alone
 from .run_directories import JOBS_DATABASE
 from .stop_signals import StopSignal, stop_on_signals
 from .store import JobStore
 from .supervision import OnEvent
+from .this_machine import this_machine
 from .worker import Worker
 
 _RESERVED_SECONDS = 10.0
@@ -53,14 +55,14 @@ def run_in_foreground(
     store = open_store(home)
     values = config.model_dump(mode="json") if isinstance(config, Config) else config
     refuse_alone(values)
-    job = store.submit(task, values, name, hold_seconds=_RESERVED_SECONDS)
+    job = store.submit(task, values, name, hold_seconds=_RESERVED_SECONDS, needs=needs_of(store, task, values))
     return run_queued_job(store, job.id, on_event)
 
 
 def run_queued_job(store: JobStore, job_id: int, on_event: OnEvent | None = None) -> Job:
     """Run a queued job here, with its events going to `on_event`."""
     with stop_on_signals(StopSignal()) as stop:
-        return Worker(store).run_job(job_id, on_event, stop)
+        return Worker(store, machine=this_machine()).run_job(job_id, on_event, stop)
 
 
 def ensure_worker(home: Path | None = None) -> bool:

@@ -59,6 +59,7 @@ def open_members(db: sqlite3.Connection, leader: Job, number: int, created: floa
         member = Job(
             id=number + rank - 1, task=leader.task, config=leader.config, name=leader.name, boot=leader.boot,
             priority=priority, created=created, nodes=leader.nodes, leader=leader.id, rank=rank, epoch=before,
+            needs=leader.needs, user=leader.user,
         )  # fmt: skip
         db.execute(INSERT, to_values(member)).fetchall()
 

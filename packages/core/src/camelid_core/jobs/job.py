@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from .resources import Assignment, Needs
+
 JobRequest = Literal["", "finish", "pause", "cancel"]
 """What a person requested of a running job: nothing; finish early and keep the result; save and pause; save and stop.
 Each outranks those before it."""
@@ -57,7 +59,8 @@ class Job:
     `epoch` counts attempts and is the fencing token: an attempt with an older one can change nothing.
     `key` is an idempotency key. `lease` and `not_before` are seconds of the clock that runs since boot
     `boot`; `created`, `started` and `ended` are Unix times, for display only. It is not begun before the Unix time
-    `earliest`, nor before the jobs `depends_on` have succeeded.
+    `earliest`, nor before the jobs `depends_on` have succeeded. `user` is who submitted it. `needs` None: not known, so
+    it runs with nothing beside; `assigned` is what its newest attempt was given.
     A job on several `nodes` is a group: it is node 0 itself, and each further node is a member, a job whose `leader` it
     is and whose `rank` is the node's number. `address` says where the machine of this attempt is reached by the others.
     """
@@ -70,6 +73,9 @@ class Job:
     priority: int = 0
     depends_on: tuple[int, ...] = ()
     earliest: float = 0.0
+    user: str = ""
+    needs: Needs | None = None
+    assigned: Assignment | None = None
     state: JobState = JobState.QUEUED
     epoch: int = 0
     request: JobRequest = ""

@@ -12,6 +12,7 @@ from dataclasses import fields
 from typing import Any
 
 from .job import Job, JobState
+from .resources import Assignment, Needs
 
 _MACHINES = """
 CREATE TABLE machine (
@@ -19,14 +20,20 @@ CREATE TABLE machine (
   revoked REAL NOT NULL DEFAULT 0, description TEXT NOT NULL DEFAULT '{}'
 ) STRICT
 """
-VERSION = 4
+VERSION = 5
 MIGRATIONS = {
     1: """
 ALTER TABLE job ADD COLUMN depends_on TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE job ADD COLUMN earliest REAL NOT NULL DEFAULT 0
 """,
-    2: _MACHINES,
-    3: """
+    2: """
+ALTER TABLE job ADD COLUMN user TEXT NOT NULL DEFAULT '';
+ALTER TABLE job ADD COLUMN needs TEXT NOT NULL DEFAULT 'null';
+ALTER TABLE job ADD COLUMN assigned TEXT NOT NULL DEFAULT 'null';
+ALTER TABLE worker ADD COLUMN resources TEXT NOT NULL DEFAULT 'null'
+""",
+    3: _MACHINES,
+    4: """
 ALTER TABLE job ADD COLUMN nodes INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE job ADD COLUMN leader INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE job ADD COLUMN rank INTEGER NOT NULL DEFAULT 0;
@@ -45,17 +52,21 @@ CREATE TABLE job (
   retries INTEGER NOT NULL, error TEXT NOT NULL, error_kind TEXT NOT NULL, summary TEXT NOT NULL,
   published TEXT NOT NULL, created REAL NOT NULL, started REAL, ended REAL,
   depends_on TEXT NOT NULL DEFAULT '[]', earliest REAL NOT NULL DEFAULT 0,
+  user TEXT NOT NULL DEFAULT '', needs TEXT NOT NULL DEFAULT 'null', assigned TEXT NOT NULL DEFAULT 'null',
   nodes INTEGER NOT NULL DEFAULT 1, leader INTEGER NOT NULL DEFAULT 0, rank INTEGER NOT NULL DEFAULT 0,
   address TEXT NOT NULL DEFAULT '{{}}'
 ) STRICT;
 CREATE INDEX job_by_state ON job (state, priority DESC, id);
 CREATE INDEX job_by_leader ON job (leader) WHERE leader <> 0;
-CREATE TABLE worker (name TEXT PRIMARY KEY, pid INTEGER NOT NULL, boot TEXT NOT NULL, until REAL NOT NULL) STRICT;
+CREATE TABLE worker (
+  name TEXT PRIMARY KEY, pid INTEGER NOT NULL, boot TEXT NOT NULL, until REAL NOT NULL,
+  resources TEXT NOT NULL DEFAULT 'null'
+) STRICT;
 {_MACHINES}"""
 
 _COLUMNS = [field.name for field in fields(Job) if field.name != "id"]
-_IMMUTABLE = {"task", "config", "name", "key", "created", "depends_on", "nodes", "leader", "rank"}
-_JSON_COLUMNS = {"config", "summary", "depends_on", "address"}
+_IMMUTABLE = {"task", "config", "name", "key", "created", "depends_on", "user", "nodes", "leader", "rank"}
+_JSON_COLUMNS = {"config", "summary", "depends_on", "needs", "assigned", "address"}
 
 INSERT = (
     f"INSERT INTO job (id, {', '.join(_COLUMNS)}) "  # noqa: S608 - the dataclass's own field names
@@ -69,10 +80,14 @@ UPDATE = (
 
 def to_values(job: Job) -> dict[str, Any]:
     values = {field.name: getattr(job, field.name) for field in fields(Job)}
+    values |= {name: None if values[name] is None else values[name].to_json() for name in ("needs", "assigned")}
     return values | {name: json.dumps(values[name]) for name in _JSON_COLUMNS} | {"state": str(job.state)}
 
 
 def from_row(row: sqlite3.Row | Mapping[str, Any]) -> Job:
     values = dict(row)
     values |= {name: json.loads(values[name]) for name in _JSON_COLUMNS}
-    return Job(**values | {"state": JobState(values["state"]), "depends_on": tuple(values["depends_on"])})
+    values |= {"state": JobState(values["state"]), "depends_on": tuple(values["depends_on"])}
+    values["needs"] = None if values["needs"] is None else Needs.from_json(values["needs"])
+    values["assigned"] = None if values["assigned"] is None else Assignment.from_json(values["assigned"])
+    return Job(**values)

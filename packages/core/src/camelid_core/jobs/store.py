@@ -18,18 +18,19 @@ from camelid_core.errors import JobError, StaleAttempt
 from camelid_core.paths import safe_name
 
 from . import groups
+from .admission import Choice
+from .claims import DUE, ORDER, Claimant, given_anyway, next_job
 from .clock import Clock
 from .database import Database
 from .job import ACTIVE, ENDED, TRANSITIONS, Job, JobState
 from .job_rows import INSERT, MIGRATIONS, SCHEMA, UPDATE, VERSION, from_row, to_values
+from .job_settings import job_settings
+from .quotas import refuse_more, system_user
 from .rendezvous import RollCall
+from .resources import Assignment, Needs, Resources
 from .run_directories import highest_job_number
 
 _REQUEST_RANK = ("", "finish", "pause", "cancel")
-_READY = """NOT EXISTS (
-  SELECT 1 FROM json_each(job.depends_on) AS needed LEFT JOIN job AS other ON other.id = needed.value
-  WHERE other.state IS NOT 'succeeded')"""
-_DUE = f"state = 'queued' AND (boot <> :boot OR not_before <= :now) AND earliest <= :wall AND {_READY}"
 _LEASE_EXPIRED = "state IN ('claimed', 'running') AND (boot <> :boot OR lease < :now)"
 
 
@@ -64,30 +65,35 @@ class JobStore:
         hold_seconds: float = 0.0,
         depends_on: Iterable[int] = (),
         earliest: float = 0.0,
+        needs: Needs | None = None,
+        user: str | None = None,
     ) -> Job:
         """Queue a job; when this returns, it is on disk.
 
         `key` is an idempotency key: the same key gives the same job, so that a repeated click submits
         once. For `hold_seconds` only `claim(only=…)` may take the job. It is begun once the jobs `depends_on` have
-        succeeded and the Unix time is `earliest`. Its number is above all earlier
-        ones, those of a table that was moved away included: their directories belong to other jobs.
+        succeeded and the Unix time is `earliest`. Its number is above all earlier ones, those of a table that was moved
+        away included: their directories belong to other jobs. `needs` None: not known, so that it runs with nothing
+        beside. `user` is who submits it, by default the one this process belongs to.
 
         Raises:
             UsageError: the name is not valid for a directory.
-            JobError: the key was used for something else, a job that it depends on is none, or the table cannot be
-                written.
+            JobError: the key was used for something else, a job that it depends on is none, there are as many jobs as
+                the settings allow, or the table cannot be written.
         """
         if name:
             safe_name(name, "job name")
-        now = self.clock.now()
+        now, settings = self.clock.now(), job_settings(self.path.parent)
         job = Job(
             id=0, task=task, config=json.loads(json.dumps(config)), name=name, priority=priority, key=key,
-            depends_on=tuple(depends_on), earliest=earliest, boot=self.clock.boot(), nodes=groups.node_count(config),
+            depends_on=tuple(depends_on), earliest=earliest, boot=self.clock.boot(), needs=needs,
+            user=system_user() if user is None else user, nodes=groups.node_count(config),
             not_before=now + hold_seconds if hold_seconds else 0.0, created=self.clock.wall(),
         )  # fmt: skip
         with self.database.write() as db:
             row = db.execute("SELECT * FROM job WHERE key = ?", (key,)).fetchone() if key is not None else None
             if row is None:
+                refuse_more(db, settings, job.user)
                 for needed in job.depends_on:
                     _find(db, needed)
                 row = db.execute(INSERT, to_values(replace(job, id=self._next_number(db)))).fetchall()[0]
@@ -211,35 +217,43 @@ class JobStore:
     # -- for workers
 
     def claim(
-        self, worker: str, lease_seconds: float, only: int | None = None, address: Mapping[str, Any] | None = None
+        self,
+        worker: str,
+        lease_seconds: float,
+        only: int | None = None,
+        machine: Resources | None = None,
+        address: Mapping[str, Any] | None = None,
     ) -> Job | None:
-        """Take the next queued job, or the queued job `only`, whatever its time; None if there is none, or it waits for
-        others. Who says at which `address` it is reached may get a node of a group; without it `only` runs alone."""
-        values = {**self._now(), "wall": self.clock.wall(), "only": only, "worker": worker}
-        values["address"] = json.dumps(address or {})
-        due = f"SELECT * FROM job WHERE {_DUE} AND {groups.CLAIMABLE} ORDER BY priority DESC, id"  # noqa: S608 - constants
-        one = f"SELECT * FROM job WHERE id = :only AND {_READY} AND (:address = '{{}}' OR {groups.CLAIMABLE})"  # noqa: S608
-        query = due if only is None else one
+        """Take the next queued job for which the machine has room, or the queued job `only`, whatever its time and
+        whatever runs; None if there is none, or it waits for others. Without a `machine` there is always room. Who says
+        at which `address` it is reached may get a node of a group; without, `only` runs as if alone."""
+        claimant = Claimant(worker, machine, job_settings(self.path.parent), address or {})
+        now = {**self._now(), "wall": self.clock.wall()}
+
+        def chosen(db: sqlite3.Connection) -> Choice | None:
+            return next_job(db, now, claimant) if only is None else given_anyway(db, only, claimant)
+
         with self.database.read() as db:  # an idle worker must not lock out the others
-            if db.execute(query, values).fetchone() is None:
+            if (choice := chosen(db)) is None or choice.given is None:
                 return None
         with self.database.write() as db:
-            row = db.execute(query, values).fetchone()
-            if row is None or row["state"] != JobState.QUEUED:
+            choice = chosen(db)
+            if choice is None or choice.given is None:
                 return None
-            job = from_row(row)
+            job = _find(db, choice.id)
             claimed = _transition(
-                db, job, JobState.CLAIMED, epoch=job.epoch + 1, owner=worker, boot=values["boot"], process="",
-                lease=values["now"] + lease_seconds, lease_seconds=lease_seconds, error="", error_kind="",
+                db, job, JobState.CLAIMED, epoch=job.epoch + 1, owner=worker, boot=now["boot"], process="",
+                lease=now["now"] + lease_seconds, lease_seconds=lease_seconds, error="", error_kind="",
+                assigned=choice.given if machine is not None else None,
                 address=address if address and job.nodes > 1 else {},
             )  # fmt: skip
             if claimed.in_group and not claimed.leader:
-                groups.open_members(db, claimed, self._next_number(db), values["wall"])
+                groups.open_members(db, claimed, self._next_number(db), now["wall"])
             return claimed
 
     def due(self, limit: int = 200) -> tuple[Job, ...]:
         """The jobs that could be claimed now, in the order in which they would be."""
-        query = f"SELECT * FROM job WHERE {_DUE} ORDER BY priority DESC, id LIMIT :limit"  # noqa: S608 - a constant
+        query = f"SELECT * FROM job WHERE {DUE} ORDER BY {ORDER} LIMIT :limit"  # noqa: S608 - constants
         values = {**self._now(), "wall": self.clock.wall(), "limit": limit}
         with self.database.read() as db:
             return tuple(from_row(row) for row in db.execute(query, values))
@@ -269,6 +283,12 @@ class JobStore:
         with self.database.write() as db:
             held = _row_held_by(db, job)
             return _update(db, held, lease=self.clock.now() + held.lease_seconds, boot=self.clock.boot())
+
+    def measured(self, job: Job, needs: Needs, shrink: Callable[[Assignment], Assignment]) -> Job:
+        """The running job has measured what it needs; `shrink` says what it keeps of what it was given."""
+        with self.database.write() as db:
+            held = _row_held_by(db, job)
+            return _update(db, held, needs=needs, assigned=held.assigned and shrink(held.assigned))
 
     def finish(
         self,
@@ -320,6 +340,22 @@ class JobStore:
         """The attempt vanished while its worker is alive."""
         with self.database.write() as db:
             return self._mark_lost(db, _row_held_by(db, job))
+
+    def try_again(self, job: Job, error: str, kind: str) -> Job:
+        """The attempt failed, and another may not: queue the job again, to be begun after a while; of a group all
+        nodes."""
+        with self.database.write() as db:
+            held = _row_held_by(db, job)
+            if held.leader:
+                held, error = _find(db, held.leader), f"Node {held.rank}: {error}"
+            lost = _transition(db, held, JobState.LOST, boot=self.clock.boot(), process="")
+            if lost.request in ("cancel", "pause"):
+                return self._requeue(db, lost)
+            wait = self._backoff[min(lost.retries, len(self._backoff) - 1)] if self._backoff else 0.0
+            return _transition(
+                db, lost, JobState.QUEUED, retries=lost.retries + 1, not_before=self.clock.now() + wait,
+                error=error, error_kind=kind,
+            )  # fmt: skip
 
     def sweep_lost(self) -> tuple[Job, ...]:
         """Mark jobs whose lease has expired as lost, and queue lost ones whose backoff is over."""

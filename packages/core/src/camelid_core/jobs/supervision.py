@@ -14,6 +14,7 @@ from camelid_core.events import read_events
 
 from .executors import AttemptHandle
 from .lease import JobLease
+from .measured_memory import MEMORY
 from .run_directories import EVENTS
 from .stop_signals import StopSignal
 
@@ -28,9 +29,10 @@ class EventRelay:
     """Passes an attempt's new events to a callback; `exit_seconds` is how long it announced that saving and exiting
     may take."""
 
-    def __init__(self, directory: Path, on_event: OnEvent | None) -> None:
+    def __init__(self, directory: Path, on_event: OnEvent | None, on_memory: OnEvent | None = None) -> None:
         self._path = directory / EVENTS
         self._on_event = on_event
+        self._on_memory = on_memory
         self._offset = 0
         self.exit_seconds = 0.0
 
@@ -39,6 +41,8 @@ class EventRelay:
         for event in events:
             if event["kind"] == "progress" and isinstance(seconds := event.get("leaving"), int | float):
                 self.exit_seconds = min(seconds, _MAX_SAVE_SECONDS)
+            if event["kind"] == MEMORY and self._on_memory is not None:
+                self._on_memory(event)
             if self._on_event is not None:
                 self._call(self._on_event, event)
 

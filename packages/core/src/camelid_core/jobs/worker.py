@@ -16,23 +16,31 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from camelid_core import staging
-from camelid_core.errors import CamelidError, JobError, StaleAttempt
+from camelid_core.errors import CamelidError, ConfigError, JobError, StaleAttempt
 from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, make_private_directory
 
 from .attempt_result import AttemptResult, Outcome
-from .database import TableUnavailable
+from .claims import crowding
+from .database import ChangeMark, TableUnavailable
 from .executors import Executor, LocalExecutor
 from .groups import PEER_LOST
 from .job import Job, JobState
+from .job_threads import JobThreads
+from .killed_processes import true_cause
 from .lease import JobLease
+from .measured_memory import note_memory
 from .oom_kills import count_oom_kills
 from .presence import WorkerPresence
 from .publication import Verify, publish, unpublished_success
 from .rendezvous import MEET_SECONDS, NodeAddress, Rendezvous, await_cause, meet, refuse_alone
+from .resources import Resources
 from .resume_point import resume_hint
+from .retention import IdleRetention
+from .retry_policy import may_be_tried_again
 from .run_directories import OUTPUT, attempt_directory, earlier_attempts, keep_records
 from .start_conditions import waits_for
 from .stop_signals import StopSignal
@@ -42,14 +50,16 @@ from .supervision import SAVE_SECONDS, EventRelay, OnEvent, supervise
 ExecutorFor = Callable[[Job], Executor]
 
 _IDLE_SECONDS = 1.0
+_LOOK_SECONDS = 0.1
 _MAX_FAILURES_IN_A_ROW = 3
 
 
 class Worker:
-    """Runs one job at a time; start several workers for several.
+    """Runs at most `jobs` jobs at a time, and no more than `machine` has room for (None: always room).
 
-    `executor_for` says where a job runs (default: its recipe's `launch.executor`, else locally);
-    `verify` raises if a directory is not what its manifest says.
+    `jobs` None: as many as there is room for. `executor_for` says where a job runs (default: its recipe's
+    `launch.executor`, else locally); `verify` raises if a directory is not what its manifest says. With `tries_again` a
+    job is queued again after errors where that may help.
     """
 
     def __init__(
@@ -60,7 +70,10 @@ class Worker:
         lease_seconds: float = 30.0,
         heartbeat_seconds: float = 5.0,
         save_seconds: float = SAVE_SECONDS,
+        jobs: int | None = 1,
+        machine: Resources | None = None,
         meet_seconds: float = MEET_SECONDS,
+        tries_again: bool = True,
     ) -> None:
         self.store = store
         self.home = store.path.parent
@@ -70,41 +83,75 @@ class Worker:
         self._lease_seconds = lease_seconds
         self._beat_seconds = heartbeat_seconds
         self._save_seconds = save_seconds
+        self._jobs = jobs
+        self._machine = machine
+        self._retention = IdleRetention(store)
         self._meet_seconds = meet_seconds
+        self._tries_again = tries_again
 
     def run_forever(self, stop: StopSignal) -> None:
-        """Work until `stop`; the running job then saves and is queued again for the next worker."""
+        """Work until `stop`; running jobs then save and are queued again for the next worker."""
         failures = 0
         staging.sweep_below(self.home)
-        with WorkerPresence(self.store, self.name):
+        with (
+            WorkerPresence(self.store, self.name, self._machine),
+            ChangeMark(self.store.database) as mark,
+            JobThreads(self._jobs) as threads,
+        ):
             while not stop:
+                mark.changed()  # before looking: what changes from now on is seen
                 try:
-                    idle = self.run_once(stop) is None
+                    threads.collect()
+                    begun = threads.has_room and self._begin_next(threads, stop)
                     failures = 0
-                except TableUnavailable as error:
+                except (TableUnavailable, ConfigError) as error:
                     failures += 1
                     if failures == _MAX_FAILURES_IN_A_ROW:
                         raise
                     sys.stderr.write(f"camelid worker: {error}\n")
-                    idle = True
-                if idle and not stop:
-                    time.sleep(_IDLE_SECONDS)
+                    begun = False
+                if not begun:
+                    if threads.idle:
+                        self._prune()
+                    _wait(lambda: stop or threads.any_ended or (threads.has_room and mark.changed()))
+
+    def _begin_next(self, threads: JobThreads, stop: StopSignal) -> bool:
+        self.store.sweep_lost()
+        job = self._claim()
+        if job is not None:
+            threads.start(partial(self._run_under_lease, job, stop))
+        return job is not None
+
+    def _claim(self) -> Job | None:
+        address = NodeAddress.own().as_values()
+        return self.store.claim(self.name, self._lease_seconds, machine=self._machine, address=address)
+
+    def _prune(self) -> None:
+        with suppress(TableUnavailable, ConfigError):  # the next look at the table tells
+            if deleted := self._retention():
+                freed = sum(each.size for each in deleted) / 1e6
+                sys.stderr.write(f"camelid worker: {len(deleted)} ended jobs were deleted; {freed:,.1f} MB are free.\n")
 
     def run_once(self, stop: StopSignal | None = None) -> Job | None:
         """Run the next job, if there is one, and return it as it is afterwards."""
         self.store.sweep_lost()
-        job = self.store.claim(self.name, self._lease_seconds, address=NodeAddress.own().as_values())
+        job = self._claim()
         return None if job is None else self._run_under_lease(job, StopSignal() if stop is None else stop)
 
     def run_job(self, job_id: int, on_event: OnEvent | None = None, stop: StopSignal | None = None) -> Job:
         """Run one queued job in the foreground; `stop` cancels it, so that no other worker resumes it."""
         self.store.sweep_lost()
         refuse_alone(self.store.get(job_id).config)
-        job = self.store.claim(self.name, self._lease_seconds, only=job_id)
+        job = self.store.claim(self.name, self._lease_seconds, only=job_id, machine=self._machine)
         if job is None:
             job = self.store.get(job_id)
             waits = waits_for(self.store, replace(job, earliest=0.0))
             raise JobError(f"Job {job_id} is {job.state}{f', {waits}' if waits else '; only a queued job can be run'}.")
+        if on_event is not None and self._machine is not None:
+            with self.store.database.read() as db:
+                why = crowding(db, job.id, job.needs, self._machine)
+            if why:
+                on_event({"kind": "log", "text": f"It begins at once, although there is no room for it: {why}."})
         return self._run_under_lease(job, StopSignal() if stop is None else stop, on_event, cancel_on_stop=True)
 
     def run_claimed(self, job: Job, stop: StopSignal) -> Job:
@@ -147,7 +194,8 @@ class Worker:
         handle = executor.start(job, directory)
         try:
             self.store.start(job, handle.identity)
-            code = supervise(handle, lease, stop, EventRelay(directory, on_event), self._save_seconds)
+            relay = EventRelay(directory, on_event, partial(note_memory, self.store, job))
+            code = supervise(handle, lease, stop, relay, self._save_seconds)
         finally:
             handle.kill()
             if job.leader:
@@ -157,19 +205,20 @@ class Worker:
                 self.store.request(job.id, "cancel")
         if code is None:
             raise StaleAttempt(f"Job {job.id} was taken over.")
-        result = AttemptResult.read(directory) or AttemptResult.from_exit_code(
-            code, directory, count_oom_kills() > kills
-        )
+        oom_killed = count_oom_kills() > kills
+        result = AttemptResult.read(directory) or AttemptResult.from_exit_code(code, directory, oom_killed)
         if job.in_group and result.kind == PEER_LOST:
             await_cause(lease)
         if result.how != Outcome.SUCCEEDED:
-            return self._record_end(job, result, stop)
+            return self._record_end(
+                job, true_cause(result, oom_killed), stop, again=self._tries_again and not cancel_on_stop
+            )
         if job.leader:
             return self.store.finish(job, JobState.SUCCEEDED, summary=result.summary)
         return publish(self.store, job, directory, result, self._verify)
 
-    def _record_end(self, job: Job, result: AttemptResult, stop: StopSignal) -> Job:
-        """Record the end of an attempt that did not succeed."""
+    def _record_end(self, job: Job, result: AttemptResult, stop: StopSignal, again: bool = False) -> Job:
+        """Record the end of an attempt that did not succeed; with `again` the job may be tried again by itself."""
         _delete_incomplete_output(attempt_directory(self.home, job.id, job.epoch))
         request = self.store.get(job.id).request
         if request in ("cancel", "pause"):
@@ -185,6 +234,8 @@ class Worker:
         if result.how == Outcome.SAVED:
             message = f"It was asked from outside to stop, and left. {resume_hint(self.home, job.id)}"
             return self.store.finish(job, JobState.PAUSED, error=message, error_kind="interrupted")
+        if again and may_be_tried_again(self.store.get(job.leader or job.id), result.kind):
+            return self.store.try_again(job, result.message, result.kind)
         state = JobState.PAUSED if result.how == Outcome.DISK_FULL else JobState.FAILED
         return self.store.finish(job, state, error=result.message, error_kind=result.kind)
 
@@ -203,6 +254,13 @@ def chosen_executor(job: Job) -> Executor:
     from camelid_core.plugins import load_host
 
     return load_host().executors[name]  # type: ignore[no-any-return]
+
+
+def _wait(until: Callable[[], object]) -> None:
+    """Wait for a second, or until there may be something to do."""
+    end = time.monotonic() + _IDLE_SECONDS
+    while time.monotonic() < end and not until():
+        time.sleep(_LOOK_SECONDS)
 
 
 def on_node(executor: Executor, rendezvous: Rendezvous) -> Executor:

@@ -9,11 +9,14 @@ import functools
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+_CGROUP = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
@@ -35,6 +38,37 @@ def describe_device() -> Device:
         return Device("cuda", f"{len(gpus)} × {name}, {free >> 30} GB free", sum(gpu[1] for gpu in gpus), free)
     memory = psutil.virtual_memory()
     return Device("cpu", f"CPU, {cpu_cores()} cores · {memory.available >> 30} GB free", memory.total, memory.available)
+
+
+def memory_limit(root: Path = _CGROUP, own: Path = _OWN_CGROUP) -> int:
+    """Bytes of main memory that this process may ever take: of the machine, and of the container's limits (cgroup)."""
+    limits = [psutil.virtual_memory().total]
+    for path in cgroup_files("memory.max", "memory.limit_in_bytes", root, own):
+        with suppress(OSError, ValueError):
+            limits.append(int(path.read_text(encoding="ascii")))
+    return min(limits)
+
+
+def cgroup_files(
+    name: str, name_v1: str, root: Path = _CGROUP, own: Path = _OWN_CGROUP, controller: str = "memory"
+) -> list[Path]:
+    """Files of that name in this process' control group and in those above it, the own one first; `name_v1` is what
+    version 1 calls it."""
+    try:
+        lines = own.read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return []
+    found: list[Path] = []
+    for number, controllers, place in (line.split(":", 2) for line in lines if line.count(":") >= 2):
+        if number == "0":
+            base, file = root, name
+        elif controller in controllers.split(","):
+            base, file = root / controller, name_v1
+        else:
+            continue
+        directory = base / place.strip("/")  # in a container it may be named as the host sees it: then only the root is
+        found += [path / file for path in (directory, *directory.parents) if path.is_relative_to(base)]
+    return [path for path in found if path.exists()]
 
 
 def available_memory(root: Path = Path("/sys/fs/cgroup")) -> int:
@@ -63,18 +97,23 @@ def cpu_has_bf16() -> bool:
     return bool(_BF16_FLAGS & set(flags.split()))
 
 
-def nvidia_gpus() -> list[tuple[str, int, int]]:
-    """Name, memory and free memory of each NVIDIA GPU, from nvidia-smi."""
+def nvidia_smi(*fields: str) -> list[list[str]]:
+    """These fields of each NVIDIA GPU, as nvidia-smi prints them; nothing where it is not there or fails."""
     if not shutil.which("nvidia-smi"):
         return []
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    query = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     try:
         lines = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):
         return []
     rows = [[part.strip() for part in line.split(",")] for line in lines]
+    return [row for row in rows if len(row) == len(fields)]
+
+
+def nvidia_gpus() -> list[tuple[str, int, int]]:
+    """Name, memory and free memory of each NVIDIA GPU."""
     return [
         (name.removeprefix("NVIDIA "), int(total) << 20, int(free) << 20)
-        for name, total, free in (row for row in rows if len(row) == 3)
+        for name, total, free in nvidia_smi("name", "memory.total", "memory.free")
         if total.isdecimal() and free.isdecimal()  # GPUs that share the machine's memory report [N/A]
     ]

@@ -19,6 +19,7 @@ from typing import Any
 from camelid_core.config import Config, validate
 from camelid_core.errors import JobError
 from camelid_core.jobs.job import ENDED, Job, JobState
+from camelid_core.jobs.job_needs import possible_needs
 from camelid_core.jobs.store import JobStore
 from camelid_core.paths import artefacts_dir, safe_name
 from camelid_core.registry import Registry
@@ -77,6 +78,7 @@ class StepJobs:
             job = self.store.submit(
                 step.task, settings, name, self.priority, _numbered(key, len(earlier) + 1), hold_seconds,
                 [self.jobs[each].id for each in needed_by(step)], self.earliest,
+                needs=possible_needs(self.store, step.task, settings),
             )  # fmt: skip
         self.jobs[step.label] = job
         return job

@@ -13,6 +13,8 @@ from typing import Any
 from pydantic import Field
 
 from camelid_core.config import Config
+from camelid_core.jobs.resources import Needs
+from camelid_core.jobs.store import JobStore
 from camelid_core.paths import absolute_if_path
 from camelid_core.references import DataName, ModelName
 from camelid_core.tasks import Interrupted, TaskContext
@@ -37,6 +39,11 @@ class MeasureConfig(Config):
     def with_absolute_paths(self) -> MeasureConfig:
         """With relative paths made absolute: a job runs in another directory than the one it is typed in."""
         return self.model_copy(update={"data": absolute_if_path(self.data), "model": absolute_if_path(self.model)})
+
+
+def needs(config: MeasureConfig, store: JobStore) -> Needs:
+    """All cores: tokenisers use as many threads."""
+    return Needs()
 
 
 def run(config: MeasureConfig, context: TaskContext) -> Mapping[str, Any]:

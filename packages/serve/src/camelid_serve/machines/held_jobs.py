@@ -16,11 +16,14 @@ from typing import TypeVar
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import CamelidError, JobError, StaleAttempt
 from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, make_private_directory
+from camelid_core.jobs.admission import never_fits
 from camelid_core.jobs.attempt_result import AttemptResult, Outcome
 from camelid_core.jobs.database import TableUnavailable
 from camelid_core.jobs.executors import LocalExecutor
 from camelid_core.jobs.job import ACTIVE, ENDED, Job, JobState
 from camelid_core.jobs.publication import Verify, publish, unpublished_success, wanted_place
+from camelid_core.jobs.resources import Resources
+from camelid_core.jobs.retry_policy import may_be_tried_again
 from camelid_core.jobs.run_directories import PLACEMENT, attempt_directory
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.worker import clear_earlier_attempts
@@ -85,8 +88,11 @@ class HeldJobs:
             if held.owner == owner:
                 with suppress(StaleAttempt):
                     self.store.release(held)
+        resources = Resources.of_joined(machine, asdict(description))
         for job in self.store.due():
             if job.task not in description.tasks or self._why_not(job) or (job.nodes > 1 and not address):
+                continue
+            if never_fits(job.needs, resources):
                 continue
             claimed = self.store.claim(owner, self.lease_seconds, only=job.id, address=address)
             if claimed is not None and (prepared := self._prepared(claimed)) is not None:
@@ -133,6 +139,9 @@ class HeldJobs:
         if message.state not in _FINAL:
             raise JobError(f"an attempt does not end as {message.state}.")
         job = self._held(machine, job_id, epoch)
+        whole = self.store.get(job.leader) if job.leader else job
+        if message.state == JobState.FAILED and may_be_tried_again(whole, message.error_kind):
+            return self.store.try_again(job, message.error, message.error_kind)
         if job.state == JobState.CLAIMED and message.state == JobState.SUCCEEDED:
             job = self.store.start(job)
         return self._note_end(machine, self.store.finish(

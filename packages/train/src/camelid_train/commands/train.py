@@ -14,6 +14,7 @@ from camelid_core.commands.run_job import print_summary, run_job
 from camelid_core.config import load, parse_overrides, validate
 from camelid_core.errors import JobError, UsageError
 from camelid_core.jobs.foreground import open_store
+from camelid_core.jobs.job_needs import possible_needs
 from camelid_core.jobs.start_time import start_time
 from camelid_core.paths import validated_path
 from camelid_core.pipelines.pipeline_config import Step
@@ -76,7 +77,9 @@ def train(
         _sweep(steps, jobs, detach, as_json)
         return
     if detach:
-        job = open_store().submit("train", config.model_dump(mode="json"), name, priority, earliest=earliest)
+        store, settings = open_store(), config.model_dump(mode="json")
+        needs = possible_needs(store, "train", settings)
+        job = store.submit("train", settings, name, priority, earliest=earliest, needs=needs)
         typer.echo(f"Job {job.id} is queued. `camelid jobs logs {job.id} --follow` shows it; `camelid worker` runs it.")
         return
     print_summary(run_job("train", config, name, config.model.name), as_json)

@@ -15,8 +15,10 @@ from camelid_core.errors import DiskFull
 from camelid_core.tasks import TaskContext
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from camelid_train.distributed.world import world_from_environment
 from camelid_train.loop.memory import trainable_bytes
 from camelid_train.objectives import TrainingRun
+from camelid_train.planning.memory_estimate import with_allowance
 
 from .step_measurement import MAX_FIRST_STEP_SECONDS, StepMeasurement, measure_step
 
@@ -96,6 +98,9 @@ class Preflight(TrainerCallback):
             )
         event = preflight_event(size, disk, measured, str(args.device.type))
         self.context.emit("preflight", **event | {"notes": [*event["notes"], *why]})
+        if measured is not None:
+            taken = with_allowance(args.device.type, measured.peak, world_from_environment().local_size)
+            self.context.emit("memory", device=args.device.type, bytes=taken)
 
 
 def _why_unmeasured(trainer: Any) -> list[str]:
@@ -147,6 +152,7 @@ def preflight_event(size: RunSize, disk: DiskUse, measured: StepMeasurement | No
     eta = measured.seconds / measured.tokens * size.total_tokens / size.processes
     proposed = propose_batch(size, measured, device)
     return event | {
+        "device": device,
         "peak_memory": measured.peak,
         "free_memory": measured.free,
         "longest": measured.length,

@@ -20,8 +20,9 @@ from camelid_core.events import read_events
 from camelid_core.jobs import Job, JobState, JobStore
 from camelid_core.jobs.attempt_result import last_lines
 from camelid_core.jobs.job import ACTIVE
+from camelid_core.jobs.job_needs import possible_needs
 from camelid_core.jobs.run_directories import EVENTS, LOG, attempts
-from camelid_core.jobs.start_conditions import waits_for
+from camelid_core.jobs.start_conditions import reasons_to_wait
 
 LOG_BYTES = 64_000
 RUNNING = frozenset({JobState.QUEUED, JobState.CLAIMED, JobState.RUNNING, JobState.LOST})
@@ -87,14 +88,16 @@ class JobService:
     def submit(self, task: str, config: Config | Mapping[str, Any], name: str = "", key: str | None = None) -> Job:
         """Queue a job and make sure that a worker runs; the same `key` gives the same job."""
         values = config.model_dump(mode="json") if isinstance(config, Config) else config
-        job = self.store.submit(task, values, name, key=key)
+        job = self.store.submit(task, values, name, key=key, needs=possible_needs(self.store, task, values))
         self.wake()
         return job
 
     def all(self, task: str = "", limit: int = 50) -> list[JobView]:
         """The newest first; only those of `task` where one is given."""
         jobs = [job for job in self.store.list(limit=1000 if task else limit) if not task or job.task == task]
-        return [self.view(job) for job in jobs[:limit]]
+        shown = jobs[:limit]
+        waits = reasons_to_wait(self.store, shown)
+        return [self._view(job, waits[job.id]) for job in shown]
 
     def show(self, job_id: int) -> JobView:
         """Raises JobError if there is no such job."""
@@ -104,6 +107,9 @@ class JobService:
         return len(self.store.list(states=RUNNING))
 
     def view(self, job: Job) -> JobView:
+        return self._view(job, reasons_to_wait(self.store, [job])[job.id])
+
+    def _view(self, job: Job, waits: str) -> JobView:
         progress = self._progress(job.id)
         return JobView(
             job=job,
@@ -112,7 +118,7 @@ class JobService:
             unit=str(progress.get("unit") or ""),
             eta=progress.get("eta"),
             rate=progress.get("tokens_per_second"),
-            waits=waits_for(self.store, job),
+            waits=waits,
         )
 
     def _progress(self, job_id: int) -> dict[str, Any]:

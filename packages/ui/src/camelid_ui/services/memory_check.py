@@ -10,8 +10,9 @@ from pathlib import Path
 
 from camelid_core.errors import CamelidError, ModelError
 from camelid_core.models.devices import cpu_has_bf16, describe_device
+from camelid_core.models.model_size import parameters
 
-from .models import ModelService, parameters
+from .models import ModelService
 
 
 def check_memory(models: ModelService, wanted: Sequence[str], loaded: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from camelid_core.errors import ModelError, UsageError
 from camelid_core.jobs import Job
 from camelid_core.models.devices import available_memory
+from camelid_core.models.model_size import parameters, weights_size
 from camelid_core.models.weight_files import WeightFiles
 from camelid_core.paths import artefacts_dir
 from camelid_train.export.merge_config import MergeConfig
@@ -20,7 +21,7 @@ from camelid_train.export.merge_config import MergeConfig
 from camelid_ui.field_values import non_default
 
 from .jobs import JobService, JobView
-from .models import ModelEntry, ModelService, parameters, weights_size
+from .models import ModelEntry, ModelService
 
 TASK = "merge"
 _OPTIONS = {"output": "--out"}

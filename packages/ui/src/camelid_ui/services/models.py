@@ -14,6 +14,7 @@ from typing import Literal
 from camelid_core.artefacts import is_artefact, read_artefact
 from camelid_core.errors import ArtefactError, CamelidError
 from camelid_core.models.gguf import gguf_files
+from camelid_core.models.model_size import weights_size
 from camelid_core.models.resolved_model import ResolvedModel, pullable_models, resolve_model
 from camelid_core.models.template_choice import template_of
 from camelid_core.paths import artefacts_dir, models_dir
@@ -212,29 +213,3 @@ def _models(directory: Path) -> Iterator[ModelEntry]:
 def _directories(directory: Path) -> list[Path]:
     found = directory.iterdir() if directory.is_dir() else iter(())
     return [path for path in found if path.is_dir() and not path.name.startswith(".")]
-
-
-def weights_size(directory: Path) -> int:
-    """Bytes of all weight files."""
-    return sum(path.stat().st_size for path in directory.glob("*.safetensors"))
-
-
-def parameters(directory: Path) -> int:
-    """Number of parameters, read from the headers of the weight files; 0 where they cannot be read."""
-    from camelid_core.models.weight_files import WeightFiles
-
-    try:
-        return WeightFiles(directory).count
-    except CamelidError:
-        return 0
-
-
-def expert_parameters(directory: Path) -> int:
-    """How many of the parameters are those of routed experts; 0 where the files cannot be read."""
-    from camelid_core.models.weight_files import WeightFiles
-
-    try:
-        files = WeightFiles(directory)
-    except CamelidError:
-        return 0
-    return sum(files.values(name) for name in files.names if ".experts." in name)

@@ -6,20 +6,15 @@ Knows lengths, sizes and tuning methods roughly. Loads no weights; the preflight
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from camelid_core.datasets.sources import parse_sources
-from camelid_core.models.devices import cpu_has_bf16, describe_device
-from camelid_core.models.dimensions import dimensions
-from camelid_core.models.resolved_model import ResolvedModel
+from camelid_core.models.devices import describe_device
 from camelid_train.config import Recipe
 from camelid_train.objectives.steps import steps_of
+from camelid_train.planning.memory_estimate import estimated_memory
 
 from camelid_ui.services.data import DataServices
-from camelid_ui.services.models import ModelService, expert_parameters, parameters, weights_size
-
-_LIBRARY_BYTES = 400 << 20
-"""Memory that the libraries themselves take."""
+from camelid_ui.services.models import ModelService
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,45 +54,10 @@ def estimate(recipe: Recipe, data: DataServices, models: ModelService, speed: fl
         trained_tokens=int(seen * trained),
         truncated=max((share.over for share in shares), default=0.0),
         dropped=sum(share.rows * share.dropped for share in shares) / weight,
-        memory=memory(recipe, models.resolve(recipe.model.name), tokens),
+        memory=estimated_memory(recipe, models.resolve(recipe.model.name), tokens * 1.5).total,
         free=describe_device().free,
         seconds=seen * tokens / speed if speed else 0.0,
     )
-
-
-def memory(recipe: Recipe, model: ResolvedModel, tokens: float) -> int:
-    """Weights, gradients and optimizer state, and activations: per token of a micro-batch as many numbers as the
-    family's layers keep (2 per layer and dimension with gradient checkpointing), and three per entry of the vocabulary
-    for logits and loss."""
-    size, length = dimensions(model.config), min(recipe.data.cutoff, tokens * 1.5)
-    short = recipe.model.dtype in ("bfloat16", "float16") or (recipe.model.dtype == "auto" and cpu_has_bf16())
-    width = 2 if short else 4
-    if getattr(recipe.train, "gradient_checkpointing", "auto") == "on":
-        numbers = 2.0 * size.layers * size.width
-    else:
-        numbers = model.adapter.activations.per_token(size, length)
-    kept = recipe.train.batch_size * length * (numbers * width + 3 * size.vocabulary * 4)
-    return int(_weights(recipe, model.base, size.vocabulary * size.width, width) + kept) + _LIBRARY_BYTES
-
-
-def _weights(recipe: Recipe, base: Path, embeddings: int, width: int) -> float:
-    """Bytes of the weights as the method holds them; of trainable ones with gradients and AdamW's two moments."""
-    section, count = recipe.method, parameters(base)
-    if section.type == "full":
-        width = 4 if recipe.model.dtype == "auto" else width
-        learning = count if getattr(section, "embeddings", True) else count - embeddings
-        return count * width + learning * 3 * width
-    if section.type == "lora-gptq":
-        return weights_size(base)
-    packed = _BYTES_PER_QUANTISED_WEIGHT.get(str(getattr(section, "quantization", "")))
-    if packed is not None:
-        left = embeddings + expert_parameters(base)
-        return max(0, count - left) * packed + left * width
-    return count * width
-
-
-_BYTES_PER_QUANTISED_WEIGHT = {"nf4": 0.55, "int8": 1.05}
-"""Bytes per quantised weight, scales included; embeddings and routed experts are not quantised."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,13 @@ from typing import Any
 from camelid_core.datasets.dataset import Source
 from camelid_core.datasets.sources import parse_sources
 from camelid_core.errors import CamelidError
+from camelid_core.models.model_size import parameters, weights_size
 from camelid_core.plugins import Host
 from camelid_train.config import Recipe
 
 from camelid_ui.field_values import non_default
 from camelid_ui.services.data import DataServices, DatasetEntry
-from camelid_ui.services.models import ModelService, parameters, weights_size
+from camelid_ui.services.models import ModelService
 
 PLUGIN_SECTIONS = {"method": "camelid_tuning_methods", "objective": "camelid_objectives"}
 """Sections whose `type` names something that plugins provide, and the hook for it."""
