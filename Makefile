@@ -4,7 +4,7 @@ PY ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '$(NE
 VENV ?= .venv
 BIN := $(VENV)/bin
 UI ?= 1
-PLUGINS := plugins/alpaca-cot plugins/baichuan plugins/chatglm plugins/gguf plugins/internlm plugins/llamacpp plugins/moss plugins/openai-engine plugins/trl
+PLUGINS := plugins/alpaca-cot plugins/baichuan plugins/chatglm plugins/gguf plugins/internlm plugins/llamacpp plugins/lm-eval plugins/moss plugins/openai-engine plugins/ray plugins/slurm plugins/trl
 # Installed without what they need, which does not go with constraints-cpu.txt: tests/test_gptq.py makes an environment.
 APART := plugins/gptq
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
@@ -12,7 +12,7 @@ PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 WHOLE_FILES = $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo ui lint format types contracts docs docs-check unit test test-all gpu-check space constraints coverage clean
+.PHONY: help install dev demo ui lint format types contracts docs docs-check unit test test-all gpu-check chaos mutations space constraints coverage clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,13 @@ test-all: $(VENV)/.dev lint types contracts docs-check  ## The same, and every c
 
 gpu-check: $(VENV)/.installed  ## Check training on this machine's graphics card against float32, and how fast it is
 	$(BIN)/python benchmarks/gpu_check.py
+
+chaos: MINUTES ?= 10
+chaos: $(VENV)/.installed  ## Kill everything around a job queue for MINUTES=10, and see whether its rules hold
+	$(BIN)/python benchmarks/chaos --minutes $(MINUTES)
+
+mutations: $(VENV)/.dev  ## Take the safeguards of jobs away one after another, and see whether a test notices
+	$(BIN)/python benchmarks/mutations
 
 space: $(BIN)/python  ## Build the hosted demo's bundle in build/space
 	$(BIN)/python space/build.py build/space

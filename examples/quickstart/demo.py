@@ -24,6 +24,7 @@ from camelid_core.jobs.job import Job, JobState
 from camelid_core.models.pull import pull
 from camelid_core.paths import home
 from camelid_core.plugins import load_host
+from camelid_core.statistics import number_text
 from camelid_core.subprocesses import module_command
 from camelid_core.writers import write_alpaca
 from camelid_serve.config import EvaluateConfig, PredictConfig
@@ -72,6 +73,7 @@ def main() -> None:
         "tuned_loss": trained.summary["eval_loss"],
         "base_accuracy": scored.summary["base_accuracy"],
         "tuned_accuracy": scored.summary["accuracy"],
+        "accuracy_difference": scored.summary["difference"],
         "trained_tokens": trained.summary["trained_tokens"],
         "train_seconds": trained.summary["seconds"],
         "tokens_per_second": trained.summary["tokens_per_second"],
@@ -109,10 +111,11 @@ def table(report: dict[str, Any]) -> None:
     rows = [
         ("", "base", "tuned"),
         ("held-out loss", f"{report['base_loss']:.3f}", f"{report['tuned_loss']:.3f}"),
-        ("exact answers", f"{report['base_accuracy']:.0%}", f"{report['tuned_accuracy']:.0%}"),
+        ("exact answers", number_text(report["base_accuracy"]), number_text(report["tuned_accuracy"])),
     ]
     for name, base, tuned in rows:
-        print(f"{name:16}{base:>10}{tuned:>10}")
+        print(f"{name:16}{base:>24}{tuned:>24}")
+    print(f"{'difference':16}{number_text(report['accuracy_difference'])}")
     print(
         f"\n{report['trained_tokens']:,} trained tokens in {report['train_seconds']:.0f} s "
         f"({report['tokens_per_second']:.0f} tokens/s)"

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
+from camelid_core.jobs.foreground import open_store
 from playwright.sync_api import Page, expect
 
 NARROW = {"width": 375, "height": 812}
@@ -277,6 +279,7 @@ def test_jobs_list_everything_with_log_and_events(eyes):
     page.locator("#jobs-list tbody tr").last.click()
     expect(page.locator("#job-head h2")).to_contain_text("first")
     expect(page.locator("#job-body")).to_contain_text("Events")
+    expect(page.locator("#job-log pre")).to_have_text(re.compile(r"\S"))
     assert "job=1" in page.url
     eyes.shoot(page, "jobs-done-wide")
     page.set_viewport_size(NARROW)
@@ -284,6 +287,56 @@ def test_jobs_list_everything_with_log_and_events(eyes):
     eyes.shoot(page, "jobs-done-narrow")
     missing = eyes.open("?tab=jobs&job=99")
     expect(missing.locator("#job-head .camelid-error")).to_contain_text("There is no job 99")
+
+
+def test_waiting_jobs_are_moved_and_ends_are_told(eyes, server):
+    """By keyboard, and at the width of a phone; to a browser that was here before, and to one that is."""
+    store, later = open_store(server.home), time.time() + 86400
+    missed, *waiting = (
+        store.submit("merge", {"adapter": name}, name, key=f"pipeline:night/{name}:{name}", earliest=later)
+        for name in ("missed", "one", "two", "three")
+    )
+    store.request(missed.id, "cancel")
+    visited = {
+        "origin": server.url.partition("/?")[0],
+        "localStorage": [{"name": "camelid.jobs.visited", "value": "1"}],
+    }
+    page = eyes.open("?tab=jobs", permissions=["notifications"], storage_state={"origins": [visited]})
+    expect(page.locator(".camelid-away")).to_contain_text("missed")
+    rows = page.locator("#jobs-list .waiting tbody tr")
+    expect(rows.nth(2)).to_contain_text("three")
+    page.get_by_label(re.compile("Begin earlier: .*three")).focus()
+    page.keyboard.press("Enter")
+    expect(rows.nth(1)).to_contain_text("three")
+    page.keyboard.press("Enter")  # it still has the focus
+    expect(rows.nth(0)).to_contain_text("three")
+    expect(page.locator("#jobs-groups")).to_contain_text("night")
+    expect(page.locator("#jobs-machines tbody tr").first).to_contain_text("cores")
+    eyes.shoot(page, "jobs-waiting-wide")
+    page.set_viewport_size(NARROW)
+    page.get_by_label(re.compile("Begin later: .*three")).click()
+    expect(rows.nth(1)).to_contain_text("three")
+    eyes.shoot(page, "jobs-waiting-narrow")
+
+    page.locator("[data-away-seen]").click()
+    expect(page.locator(".camelid-away")).to_be_hidden()
+    page.evaluate("""() => { window.told = []; window.Notification = class {
+      static permission = 'granted'; static requestPermission() { return Promise.resolve('granted'); }
+      constructor(title) { window.told.push(title); } }; }""")
+    page.locator("#jobs-notify").click()
+    expect(page.locator("#jobs-notify")).to_have_attribute("aria-pressed", "true")
+    page.evaluate("() => camelid.jobs.tell()")
+    store.request(waiting[0].id, "cancel")
+    page.evaluate("() => camelid.jobs.tell()")
+    assert page.evaluate("() => told") == ["one: stopped"]
+    page.locator("#jobs-find input, #jobs-find textarea").first.fill("two")
+    expect(page.locator("#jobs-list tbody tr")).to_have_count(1)
+    page.locator("#jobs-list tbody a").first.click()
+    expect(page.locator("#job-head h2")).to_contain_text("two")
+    page.locator("#job-pause").click()
+    expect(page.locator("#job .camelid-state.paused")).to_be_visible()
+    expect(page.locator("#job-retry")).to_have_text("Resume")
+    store.request(waiting[2].id, "cancel")
 
 
 def test_a_running_counter_leads_to_jobs(eyes):

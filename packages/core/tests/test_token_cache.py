@@ -127,6 +127,20 @@ def test_nothing_is_encoded_twice_and_a_cut_off_costs_nothing(store, small_shard
     assert encoder.seen == 20 + 4 + 10, "the full shards are shared; the one that was not full is another"
 
 
+@pytest.mark.parametrize("of", [1, 2, 3, 7])
+def test_parts_made_apart_are_the_shards_of_one_process_each_made_once(tmp_path, small_shards, of):
+    """Whoever makes a part, in whatever order: what is on disk then is what one process writes, and it finds it all."""
+    rows = made(23)
+    whole, parted = TokenCache(tmp_path / "whole"), TokenCache(tmp_path / "parted")
+    expected = list(whole.encode(rows, ENCODER))
+    counts = [parted.encode_part(rows, ENCODER, number, of, lambda *_: None) for number in reversed(range(of))]
+    assert sum(counts) == len(rows)
+    assert [path.name for path in shard_files(parted)] == [path.name for path in shard_files(whole)]
+    before = {path: path.stat().st_ino for path in shard_files(parted)}
+    assert list(parted.encode(rows, ENCODER)) == expected
+    assert {path: path.stat().st_ino for path in shard_files(parted)} == before
+
+
 def test_more_shards_than_are_held_open(store, small_shards):
     rows = made(400)
     assert list(store.encode(rows, ENCODER)) == ENCODER.examples([row.messages for row in rows])

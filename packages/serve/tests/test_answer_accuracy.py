@@ -30,7 +30,10 @@ def test_tuned_and_base_are_scored(adapter: Path, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (attempt.output / module.ANSWERS).read_text(encoding="utf-8").splitlines()]
     assert len(lines) == summary["rows"] == 5
     assert {"tuned", "base", "expected", "question"} <= set(lines[0])
-    assert summary["accuracy"] == sum(line["tuned"]["correct"] for line in lines) / 5
+    right = [[line[side]["correct"] for line in lines] for side in ("tuned", "base")]
+    assert summary["accuracy"]["mean"] == sum(right[0]) / 5
+    assert summary["difference"]["mean"] == pytest.approx((sum(right[0]) - sum(right[1])) / 5)
+    assert {summary[name]["n"] for name in ("accuracy", "base_accuracy", "difference")} == {5}
     assert any(line["tuned"]["answer"] != line["base"]["answer"] for line in lines)
     assert verify_directory(attempt.output).manifest.kind == "evaluation"
 
@@ -40,7 +43,7 @@ def test_right_answers_count(base: Path, tmp_path: Path, monkeypatch: pytest.Mon
     source = write_jsonl(tmp_path / "rows.jsonl", rows)
     monkeypatch.setattr(module, "same_answer", lambda given, expected: expected.endswith(("1.", "2.", "3.")))
     config = EvaluateConfig(model=str(base), data=str(source), sampling=SHORT)
-    assert module.run(config, Attempt(tmp_path / "job"))["accuracy"] == 0.75
+    assert module.run(config, Attempt(tmp_path / "job"))["accuracy"]["mean"] == 0.75
 
 
 def test_asked_to_finish_it_keeps_what_it_scored_though_nothing_of_the_base(adapter: Path, tmp_path: Path) -> None:

@@ -7,11 +7,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from camelid_core.errors import UnknownName, UsageError
 from camelid_core.jobs.foreground import open_store
 from camelid_core.readers import read
 from camelid_core.testing import tiny_model, write_jsonl
+from camelid_serve.commands.evaluate import app
+from typer.testing import CliRunner
 
 pytestmark = pytest.mark.slow
 
@@ -119,7 +123,34 @@ def test_eval_scores(adapter: Path) -> None:
     done = camelid("eval", str(adapter), "--rows", "3", "--base", "--max-new-tokens", "4", "--json")
     summary = json.loads(done.stdout)
     assert summary["rows"] == 3
-    assert {"accuracy", "base_accuracy", "artefact"} <= set(summary)
+    assert {"accuracy", "base_accuracy", "difference", "artefact"} <= set(summary)
+
+
+def test_eval_scores_models_on_tasks(base: Path, adapter: Path) -> None:
+    command = ("eval", str(base), str(adapter), "--task", "exact-answer", "--rows", "6", "--max-new-tokens", "4")
+    shown = camelid(*command, "--baseline", str(adapter), "dtype=float32", "--name", "scores").stdout.splitlines()
+    assert shown[0].split() == ["model", "exact-answer"]
+    assert [line[:20].strip() for line in shown[1:4]] == ["tiny", "minus the baseline", "adapter (baseline)"]
+    assert "± " in shown[1]
+    assert "(n 6" in shown[1]
+    assert "points (n 6" in shown[2]
+    assert shown[-1].endswith("artefacts/scores")
+    summary = open_store().list()[0].summary
+    assert summary["exact-answer"]["tiny"]["n"] == summary["exact-answer minus adapter"]["tiny"]["n"] == 6
+
+
+def test_eval_says_what_there_is_and_what_is_missing(base: Path) -> None:
+    def ran(*arguments: str) -> Any:
+        return CliRunner().invoke(app, arguments)
+
+    assert isinstance(ran(str(base), "--task", "exact-anwser").exception, UnknownName)
+    assert "--task choice-text=rows.jsonl" in str(ran(str(base), "--task=choice-text").exception)
+    listed = {row["name"]: row for row in json.loads(ran("list", "--json").stdout)}
+    assert {"exact-answer", "choice-likelihood", "chinese-share", "hashtag-leak", "tulu", "alpaca-cot"} <= set(listed)
+    assert ran("rows", "10", "--discordant", "30").stdout == "228 items\n"
+    refused = ran("rows", "10", "--discordant", "5").exception
+    assert isinstance(refused, UsageError)
+    assert "--discordant is 5" in str(refused)
 
 
 def test_eval_measures_contexts(base: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from camelid_serve.metrics import METRICS, ScoreMeans, available, missing, score
+from camelid_serve.metrics import METRICS, ScoreDifferences, ScoreMeans, available, missing, score
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,5 +38,19 @@ def test_means_are_of_the_rows_that_were_scored() -> None:
     means = ScoreMeans()
     for scores in ({"exact": 1.0, "numeric": 1.0}, {"exact": 0.0}, {"exact": 0.0}, {}):
         means.add(scores)
-    assert means.values() == {"exact": 0.3333, "numeric": 1.0}
-    assert means.counts == {"exact": 3, "numeric": 1}
+    found = means.estimates()
+    assert {name: (round(each.mean, 4), each.n) for name, each in found.items()} == {
+        "exact": (0.3333, 3), "numeric": (1.0, 1)
+    }  # fmt: skip
+    assert str(found["exact"]) == "33.3 % ± 45.9 (n 3)"
+
+
+def test_differences_are_paired_row_by_row() -> None:
+    """Two models that are right on the same rows do not differ, however hard the rows are."""
+    differences = ScoreDifferences()
+    for row in range(40):
+        right = float(row % 2)
+        differences.add({"exact": right, "chrf": 0.5}, {"exact": right})
+    found = differences.differences()
+    assert list(found) == ["exact"]
+    assert (found["exact"].mean, found["exact"].p, found["exact"].n) == (0, 1, 40)

@@ -98,7 +98,7 @@ def test_the_first_number_counts(answer: str, right: bool) -> None:
 def test_the_artefact_has_every_answer_and_a_panel_for_each_variant(asking: Ask, tmp_path: Path) -> None:
     attempt = Attempt(tmp_path)
     summary = module.run(asking(rope=["linear:2"], trials=2), attempt)
-    assert (summary["texts"], summary["found tiny"]) == (16, 0.0)
+    assert (summary["texts"], summary["found tiny"]["mean"], summary["found tiny"]["n"]) == (16, 0.0, 8)
     answers = [json.loads(line) for line in (attempt.output / module.ANSWERS).read_text(encoding="utf-8").splitlines()]
     assert {answer["model"] for answer in answers} == {"tiny", "tiny linear:2"}
     assert all(answer["tokens"] + 20 <= answer["length"] < answer["tokens"] + 50 for answer in answers)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import random
-import statistics
-
 import pytest
 import torch
 from camelid_core.errors import UsageError
-from camelid_serve.evaluations.proof.clustered_estimates import Estimate, clustered_mean, t_quantile
+from camelid_core.statistics import Estimate
+from camelid_core.statistics.scores import estimate_of_sums
 from camelid_serve.evaluations.proof.format_limits import limits_of, verdict
 from camelid_serve.evaluations.proof.token_scores import ABSENT, Scores, divergences, whole
 from hypothesis import given, settings
@@ -97,47 +94,19 @@ def test_impossible_tokens_leave_it_finite() -> None:
     assert divergences(export, source).isfinite().all()
 
 
-def test_the_standard_error_is_that_of_a_mean_where_texts_have_one_length() -> None:
-    values = [random.Random(1).gauss(0.3, 0.1) for _ in range(40)]
-    found = clustered_mean([10 * value for value in values], [10] * 40)
-    assert found.mean == pytest.approx(statistics.mean(values))
-    assert found.stderr == pytest.approx(statistics.stdev(values) / math.sqrt(40))
+def test_one_text_has_no_interval() -> None:
+    with pytest.raises(ValueError, match="two clusters"):
+        estimate_of_sums([1.0], [3])
 
 
 def test_a_text_is_one_observation_however_long_it_is() -> None:
-    """Tokens that say the same add nothing: the error is that of the texts."""
-    long, short = (clustered_mean([n * v for v in (0.1, 0.2, 0.4)], [n] * 3) for n in (1000, 1))
-    assert long.stderr == pytest.approx(short.stderr)
-
-
-def test_the_error_shrinks_with_the_rows_and_the_interval_covers() -> None:
-    """As the root of the rows; and 95 % of the intervals hold the mean."""
-    generator = random.Random(7)
-
-    def drawn(texts: int) -> Estimate:
-        counts = [generator.randint(5, 60) for _ in range(texts)]
-        sums = [sum(generator.gauss(offset, 1) for _ in range(n)) for n in counts for offset in [generator.gauss(2, 1)]]
-        return clustered_mean(sums, counts)
-
-    errors = [statistics.mean(drawn(texts).stderr for _ in range(30)) for texts in (10, 40, 160)]
-    assert errors[0] / errors[1] == pytest.approx(2, rel=0.25)
-    assert errors[1] / errors[2] == pytest.approx(2, rel=0.25)
-    covered = [each.low <= 2 <= each.high for each in (drawn(20) for _ in range(400))]
-    assert 0.91 <= statistics.mean(covered) <= 0.99
-
-
-@pytest.mark.parametrize(("degrees", "value"), [(1, 12.7062), (2, 4.3027), (3, 3.1824), (10, 2.2281), (63, 1.9983)])
-def test_quantiles_are_those_of_the_tables(degrees: int, value: float) -> None:
-    assert t_quantile(0.975, degrees) == pytest.approx(value, abs=0.004)
-
-
-def test_one_text_has_no_standard_error() -> None:
-    with pytest.raises(ValueError, match="two texts"):
-        clustered_mean([1.0], [3])
+    """Tokens that say the same add nothing: the interval is that of the texts."""
+    long, short = (estimate_of_sums([n * v for v in (0.1, 0.2, 0.4)], [n] * 3) for n in (1000, 1))
+    assert long.ends == pytest.approx(short.ends)
 
 
 def estimate(mean: float, reach: float) -> Estimate:
-    return Estimate(mean, reach / 2, mean - reach, mean + reach)
+    return Estimate(mean, mean - reach, mean + reach, 1000, 20)
 
 
 GOOD = {"divergence": estimate(0.001, 0.0001), "top_equal": estimate(0.98, 0.002), "log_ratio": estimate(0.0, 0.001)}

@@ -16,10 +16,12 @@ from camelid_core.errors import ConfigError, DataError, ModelError, TrainingErro
 from camelid_core.integrity import PICKLE_SUFFIXES, fingerprint, sha256
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
+from camelid_core.statistics import number_text
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import write_jsonl
 from camelid_train.loop.trainer import SftTrainer
 from camelid_train.methods.lora import LORA, LoraMethod
+from camelid_train.monitoring.heldout_rows import read_rows
 from camelid_train.planning.rehearsal import rehearse
 from camelid_train.run import _training_arguments, train
 from camelid_train.saving.checkpoint import newest_valid
@@ -35,6 +37,10 @@ def test_the_loss_falls_for_known_and_for_inferred_families(attempt, recipe, fam
     # nothing but attention is trained in a random model, so it can learn little more than which tokens are common
     assert statistics.mean(run.losses[-5:]) < statistics.mean(run.losses[:5]) - 0.25
     assert metrics["eval_loss"] < metrics["base_eval_loss"]
+    assert metrics["eval_loss_estimate"]["mean"] == pytest.approx(metrics["eval_loss"])
+    assert metrics["eval_loss_difference"]["mean"] == pytest.approx(metrics["eval_loss"] - metrics["base_eval_loss"])
+    assert len(read_rows(run.output)) == metrics["heldout_rows"] == metrics["eval_loss_estimate"]["clusters"]
+    assert f"eval_loss: {number_text(metrics['eval_loss_estimate'])}" in (run.output / "README.md").read_text()
     assert metrics["final_loss"] == run.losses[-1]
     assert metrics["steps"] == 30
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import random
+
 import pytest
 from camelid_core.errors import ConfigError, UsageError
 from camelid_core.jobs.job import Job, JobState
-from camelid_train.sweep import compared, sweep_steps
+from camelid_train.monitoring.heldout_rows import FILE
+from camelid_train.sweep import compared, shown, sweep_steps
 
 
 def test_every_combination_is_one_run(recipe):
@@ -63,3 +67,39 @@ def test_the_lowest_held_out_loss_comes_first_and_runs_without_one_last(recipe):
     assert [row["method.r"] for row in rows] == ["2", "1", "4", "8"]
     assert [row["state"] for row in rows] == ["succeeded"] * 3 + ["not run"]
     assert rows[0]["heldout_rows"] == 9
+    assert [row["difference"] for row in rows] == [None] * 4  # no losses by row were kept
+
+
+def test_losses_are_compared_row_by_row(recipe, tmp_path):
+    """A run that is a little better on every row is told from chance, though rows differ far more from each other."""
+    steps = sweep_steps(recipe(), ["method.r=1,2,4"])
+    jobs = {}
+    for number, (name, more) in enumerate({"r-1": 0.3, "r-2": 0.0, "r-4": 0.01}.items(), 1):
+        place = tmp_path / name
+        place.mkdir()
+        noise = random.Random(number)
+        lines = [
+            {
+                "row": str(row),
+                "loss": 10 * row + 10 * more + noise.gauss(0, 0.5 if name == "r-4" else 0.05),
+                "tokens": 10,
+            }
+            for row in range(20)
+        ]
+        (place / FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        loss = sum(line["loss"] for line in lines) / 200
+        jobs[name] = Job(
+            number, "train", {}, state=JobState.SUCCEEDED, summary={"eval_loss": loss}, published=str(place)
+        )
+    rows = compared(steps, jobs)
+    by_rank = {row["method.r"]: row["difference"] for row in rows}
+    assert by_rank[rows[0]["method.r"]] is None
+    assert rows[0]["method.r"] != "1"
+    assert by_rank["1"]["low"] > 0.2
+    assert by_rank["1"]["p_holm"] < 0.001
+    assert by_rank["1"]["clusters"] == 20
+    table = shown(rows)
+    assert table[0]["difference"] == "lowest"
+    assert " ± " in table[-1]["difference"]
+    (tmp_path / "r-1" / FILE).unlink()
+    assert {row["method.r"]: row["difference"] for row in compared(steps, jobs)}["1"] is None

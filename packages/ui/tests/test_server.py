@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from camelid_core.jobs.run_directories import LOG, attempt_directory
 from camelid_core.server_address import host_names
 from camelid_ui.access_profile import LOCAL
 from camelid_ui.routes import PUBLIC_PATHS, PUBLIC_PREFIXES
@@ -103,3 +104,38 @@ def test_nothing_is_published_as_an_api(app, client):
     config = client.get("/config", headers={"authorization": f"Bearer {TOKEN}"}).json()
     assert [each["api_name"] for each in config["dependencies"] if each.get("api_visibility") == "public"] == []
     assert config["analytics_enabled"] is False
+
+
+def test_a_log_is_read_part_by_part(client, services):
+    job = services.jobs.store.start(services.jobs.store.claim("w", 30, only=services.jobs.submit("merge", {}).id))
+    log = attempt_directory(services.home, job.id, job.epoch) / LOG
+    log.parent.mkdir(parents=True)
+    log.write_text("<b>one</b>\n")
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    first = client.get("/jobs/1/log", headers=headers).json()
+    assert first == {"attempt": 1, "start": 0, "end": 11, "text": "<b>one</b>\n", "ended": False}
+    with log.open("a") as file:
+        file.write("two\n")
+    more = client.get("/jobs/1/log?attempt=1&start=11", headers=headers)
+    assert (more.json()["text"], more.headers["cache-control"]) == ("two\n", "no-store")
+    assert client.get("/jobs/7/log", headers=headers).status_code == 404
+    assert client.get("/jobs/1/log?start=-1", headers=headers).status_code == 422
+
+
+def test_ends_are_told_once(client, services):
+    headers = {"authorization": f"Bearer {TOKEN}", "accept-language": "zh"}
+    first = client.get("/jobs/ended", headers=headers).json()
+    assert first["jobs"] == []
+    services.jobs.cancel(services.jobs.submit("merge", {}, "mine").id)
+    then = client.get(f"/jobs/ended?since={first['now']}", headers=headers).json()
+    assert then["jobs"] == [{"id": 1, "title": "mine: 已停止", "body": "Cancelled before it started."}]
+    assert client.get(f"/jobs/ended?since={then['now']}", headers=headers).json()["jobs"] == []
+    assert client.get("/jobs/ended?since=nan", headers=headers).json()["jobs"] == []
+
+
+def test_a_monitor_gets_numbers_with_the_token_alone(client, services):
+    services.jobs.submit("merge", {})
+    assert client.get("/metrics").status_code == 401
+    found = client.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
+    assert found.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert 'camelid_jobs{state="queued"} 1\n' in found.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from camelid_core.artefacts import Licences, Manifest, write_manifest
+from camelid_core.artefacts import DatasetUse, Licences, Manifest, write_manifest
 from camelid_core.errors import DataError, UnknownName
 from camelid_core.mixing import mix
 from camelid_core.models.loading import load_tokenizer
@@ -15,9 +15,12 @@ from camelid_core.quality.row_keys import fingerprint
 from camelid_core.testing import write_jsonl
 from camelid_core.tokenization.encoder import Encoder
 from camelid_gptq.calibration import calibration_rows
+from camelid_gptq.own_rows import own_tokens, rows_that_fit, shortage
 from camelid_gptq.section import GptqSection
 from camelid_train.config import DataSection
 from camelid_train.export.calibration_data import calibration_data
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @pytest.fixture
@@ -132,3 +135,36 @@ def test_training_data_that_are_gone_are_said_and_another_set_is_taken(calibrate
         assert "cannot be told apart" in said[0]
     finally:
         hidden.rename(talk)
+
+
+@given(tokens=st.integers(1, 10**8), longest=st.sampled_from([128, 512, 2048]))
+def test_rows_that_are_offered_are_those_that_the_training_data_give(tokens, longest):
+    rows, seqlen = rows_that_fit(tokens, longest)
+    assert 1 <= rows <= 128
+    assert 128 <= seqlen <= longest
+    manifest = trained_on(tokens)
+    if tokens > 150:
+        assert shortage(manifest, GptqSection(rows=rows, seqlen=seqlen)) == ""
+    asked = GptqSection(rows=128, seqlen=longest)
+    if tokens < 128 * longest:
+        assert f"about {tokens:,} tokens" in shortage(manifest, asked)
+        assert f"Ask for rows={rows} seqlen={seqlen}" in shortage(manifest, asked)
+    else:
+        assert shortage(manifest, asked) == ""
+
+
+def test_what_its_run_read_more_than_once_is_counted_once():
+    assert own_tokens(trained_on(5000, epochs=3)) == 5000
+    assert own_tokens(trained_on(5000).model_copy(update={"metrics": {}})) is None
+    assert own_tokens(Manifest(kind="model")) is None
+    assert shortage(None, GptqSection()) == ""
+
+
+def trained_on(tokens, epochs=1):
+    """The manifest of a run of 320 rows that have so many tokens."""
+    return Manifest(
+        kind="model",
+        datasets=[DatasetUse(id="d", rows=320, sha256="0" * 64, licence="cc0-1.0")],
+        parameters={"train": {"batch_size": 4, "accumulation": 2}, "launch": {"processes": 2}},
+        metrics={"steps": 20 * epochs, "total_tokens": tokens * epochs},
+    )

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from camelid_core.artefacts import BaseModelEntry, Manifest, verify_directory, write_manifest
-from camelid_core.testing import tiny_model
+from camelid_core.testing import tiny_model, write_jsonl
+from camelid_serve.evaluations import score_task
 from camelid_serve.evaluations.proof import proof_task as task
 from camelid_serve.evaluations.proof.proof_config import ProofConfig
+from camelid_serve.evaluations.score_config import ScoreConfig
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -63,6 +65,24 @@ def test_a_file_of_other_weights_fails(file: Callable[[str], Path], tmp_path: Pa
     found = prove(other, file("f32"), tmp_path / "job")
     assert found["passed"] is False
     assert "kl_mean" in found["failed"]
+
+
+def test_a_file_and_the_model_it_was_made_of_are_scored_alike(
+    base: Path, file: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """One table over both engines: likelihoods are the same to rounding, and the paired difference says so."""
+    rows = [{"instruction": f"Which of {n}?\nOptions:\n(A) red\n(B) blue", "output": "It is (B)."} for n in range(6)]
+    data = write_jsonl(tmp_path / "rows.jsonl", rows)
+    attempt = Attempt(tmp_path / "job")
+    models, tasks = [str(base), str(file("f32"))], [f"choice-likelihood={data}", f"choice-text={data}"]
+    score_task.run(ScoreConfig(models=models, tasks=tasks, dtype="float32", max_new_tokens=6, batch_size=4), attempt)
+    results = json.loads((attempt.output / "results.json").read_text(encoding="utf-8"))
+    probability = results["columns"][0]["measures"][2]["differences"]
+    (gap,) = probability.values()
+    assert gap["n"] == 6
+    assert abs(gap["mean"]) < 1e-3
+    texts = [each["mean"] for each in results["columns"][1]["measures"][0]["estimates"].values()]
+    assert texts[0] == texts[1]
 
 
 def test_the_file_of_an_artefact_is_told_its_proof(base: Path, file: Callable[[str], Path], tmp_path: Path) -> None:

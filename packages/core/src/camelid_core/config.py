@@ -6,7 +6,6 @@ A field's docstring is its help on the command line, in the docs and in the page
 
 from __future__ import annotations
 
-import re
 import tomllib
 import types
 import typing
@@ -14,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
@@ -83,7 +81,7 @@ def read_values(path: Path) -> dict[str, Any]:
         values = readers[path.suffix](path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror}.") from None
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{str(path)!r} is not valid {path.suffix[1:].upper()}: {error}.") from None
     if not values:
         raise ConfigError(f"{str(path)!r} is empty; a recipe says at least what differs from the defaults.")
@@ -122,29 +120,10 @@ def parse_value(text: str) -> Any:
         return text
 
 
-class _SafeLoader(yaml.SafeLoader):
-    """Safe YAML without aliases or repeated keys; `3e-4` is a number as it is in TOML and JSON."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        repeated = {key for key in keys if keys.count(key) > 1}
-        if repeated:
-            raise yaml.YAMLError(f"key {sorted(map(str, repeated))[0]!r} stands twice")
-        return super().construct_mapping(node, deep)
-
-
-_SafeLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(?:\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
 def _yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_SafeLoader)  # noqa: S506 - derived from SafeLoader
+    from .strict_yaml import loads  # an attempt reads none, and starts sooner without it
+
+    return loads(text)
 
 
 def _error_message(cls: type[BaseModel], detail: ErrorDetails) -> str:

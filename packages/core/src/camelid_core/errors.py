@@ -27,7 +27,6 @@ only the command line and the pages turn errors into messages.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 _LONG = 200
@@ -139,5 +138,7 @@ def shortened(text: str) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the nearest known name, or nothing."""
+    import difflib  # every process imports this module, few name something wrong
+
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from .durable_directories import make_directory
 from .paths import home
 
 PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE = 0o700, 0o600
@@ -20,13 +21,13 @@ _OTHERS, _FILES = 0o077, 0o666
 
 
 def make_private_directory(path: Path, top: Path | None = None) -> Path:
-    """Make the directory `path`. Its parts inside `top` (by default home, itself included) are private to their owner,
-    whatever the umask is."""
+    """Make the directory `path`, durably. Its parts inside `top` (by default home, itself included) are private to
+    their owner, whatever the umask is."""
     top = home() if top is None else top
     inside = [each for each in (path, *path.parents) if each.is_relative_to(top)]
-    (inside[-1].parent if inside else path).mkdir(parents=True, exist_ok=True)
+    make_directory(inside[-1].parent if inside else path)
     for each in reversed(inside):
-        each.mkdir(PRIVATE_DIRECTORY_MODE, exist_ok=True)
+        make_directory(each, PRIVATE_DIRECTORY_MODE)
     if inside:
         restrict_to_owner(top)
     return path

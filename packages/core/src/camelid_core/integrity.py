@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import staging
+from .durable_directories import fsync_directory as fsync_directory
 from .errors import ArtefactError, ModelError, UnsafeFormat
 from .file_permissions import PRIVATE_FILE_MODE
 
@@ -150,15 +151,6 @@ def _sample(path: Path, pieces: int = 16, size: int = 4096) -> bytes:
             file.seek(max(0, total * index // pieces - size))
             sample += file.read(size)
     return bytes(sample)
-
-
-def fsync_directory(directory: Path) -> None:
-    """Make renames inside `directory` survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_durably(path: Path, data: bytes, private: bool = False) -> None:

@@ -29,9 +29,15 @@ _PASSED_PREFIXES = (
 _SECRET_WORDS = ("TOKEN", "KEY", "SECRET", "PASSW", "PASSPHRASE", "CREDENTIAL", "COOKIE", "AUTH")
 
 
-def module_command(module: str, *arguments: str) -> list[str]:
-    """The command that runs a module as `python -m` does, without the working directory on its import path."""
-    return [sys.executable, "-P", "-m", module, *arguments]
+def module_command(module: str, *arguments: str, python: str = "") -> list[str]:
+    """The command that runs a module as `python -m` does, without the working directory on its import path; `python` is
+    another one than this."""
+    return [*python_command(python), "-m", module, *arguments]
+
+
+def python_command(python: str = "") -> list[str]:
+    """How a Python program is begun: this one's Python, or another."""
+    return [python, "-P"] if python else [sys.executable, "-P"]
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:

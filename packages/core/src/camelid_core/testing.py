@@ -17,6 +17,7 @@ from .errors import TemplateError
 from .models.adapters import ModelAdapter, infer_lora_targets
 from .models.capabilities import CAPABILITIES
 from .plugin_kit.dataset_contract import assert_dataset_contract as assert_dataset_contract
+from .plugin_kit.executor_contract import assert_executor_contract as assert_executor_contract
 from .plugin_kit.reader_contract import assert_reader_contract as assert_reader_contract
 from .records import Message
 from .special_tokens import special_tokens

@@ -12,8 +12,9 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from camelid_core.commands import jobs, worker
+from camelid_core.commands import job_access, jobs, worker
 from camelid_core.errors import CamelidError
+from camelid_core.events import EventLog
 from camelid_core.jobs.foreground import ensure_worker
 from camelid_core.jobs.job import JobState
 from camelid_core.jobs.presence import live_workers
@@ -110,7 +111,7 @@ def asleep(monkeypatch):
     """What happens while a command sleeps."""
 
     def during(action):
-        monkeypatch.setattr(jobs, "time", SimpleNamespace(sleep=lambda seconds: action()))
+        monkeypatch.setattr(job_access, "time", SimpleNamespace(sleep=lambda seconds: action()))
 
     return during
 
@@ -162,7 +163,7 @@ def test_who_follows_a_job_sees_it_die(store, run_out, asleep, arguments):
         run_out(job)
 
     asleep(die)
-    camelid("jobs", *arguments, code=130 if arguments[0] == "wait" else 0)
+    camelid("jobs", *arguments, code=1 if arguments[0] == "wait" else 0)
     assert store.get(1).error == "Cancelled; its worker had died."
 
 
@@ -170,7 +171,7 @@ def test_waiting_without_a_worker_says_so_once(store, asleep):
     store.submit("tick", {})
     slept = iter([lambda: None, lambda: None, lambda: store.request(1, "cancel")])
     asleep(lambda: next(slept)())
-    assert camelid("jobs", "wait", "1", code=130).count("`camelid worker` starts one") == 1
+    assert camelid("jobs", "wait", "1", code=1).count("`camelid worker` starts one") == 1
 
 
 def test_somebody_works_and_imports_nothing_from_our_home(store, installed, home, until):
@@ -186,3 +187,78 @@ def test_somebody_works_and_imports_nothing_from_our_home(store, installed, home
     until(lambda: live_workers(store) == [])
     assert "Traceback" not in (home / "worker.log").read_text()
     assert sprung() == set()
+
+
+def numbers(*arguments: str) -> list[int]:
+    return [each["id"] for each in json.loads(camelid("jobs", "list", "--json", *arguments))]
+
+
+def test_jobs_are_found_by_state_task_and_words(store):
+    for name in ("one", "two_%", "three"):
+        store.submit("tick", {}, name.replace("%", "x"))
+    store.submit("tock", {})
+    store.request(1, "cancel")
+    assert numbers() == [4, 3, 2, 1]
+    assert numbers("--state", "cancelled", "--state", "failed") == [1]
+    assert numbers("--task", "tock") == [4]
+    assert numbers("--text", "O_") == [2]  # a name's own underscore, no wildcard
+    assert numbers("--text", "3") == [3]
+    assert "No job is like that" in camelid("jobs", "list", "--text", "%")
+    assert "state 'runing' is not known. Did you mean 'running'?" in camelid(
+        "jobs", "list", "--state", "runing", code=2
+    )
+    assert "'tack' is not known" in camelid("jobs", "list", "--task", "tack", code=2)
+
+
+def test_a_list_shows_how_far_jobs_are(store, home):
+    store.submit("tick", {})
+    job = store.start(store.claim("w", 30))
+    directory = attempt_directory(home, job.id, job.epoch)
+    directory.mkdir(parents=True)
+    log = EventLog(directory / "events.jsonl")
+    log.emit("progress", done=1, total=4, unit="steps", eta=7260.0)
+    log.emit("log", text="x" * 70_000)  # progress is further from the end than what is looked at first
+    log.close()
+    row = camelid("jobs", "list").splitlines()[1]
+    assert "25%" in row
+    assert "2 h 01 min" in row
+    assert json.loads(camelid("jobs", "show", "1", "--json"))["progress"]["eta"] == 7260.0
+
+
+def test_every_answer_is_there_for_programs(store):
+    for _ in range(3):
+        store.submit("tick", {})
+    for command, state in (("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled"), ("retry", "queued")):
+        answer = json.loads(camelid("jobs", command, "1", "--json"))
+        assert (answer["id"], answer["state"]) == (1, state)
+    assert json.loads(camelid("jobs", "priority", "1", "5", "--json"))["priority"] == 5
+    assert json.loads(camelid("jobs", "move", "3", "first", "--json"))["priority"] == 6
+    store.start(store.claim("w", 30, only=3))
+    assert json.loads(camelid("jobs", "finish", "3", "--json"))["request"] == "finish"
+
+
+def test_waiting_for_several_says_whether_all_succeeded(store, asleep):
+    for _ in range(3):
+        store.submit("tick", {})
+    done, lost = store.start(store.claim("w", 30)), store.start(store.claim("w", 30))
+    store.finish(done, JobState.SUCCEEDED)
+    assert "Job 1 succeeded." in camelid("jobs", "wait", "1", "1")
+    out = camelid("jobs", "wait", "1", "2", "--timeout", "0.01", code=2)
+    assert "Job 2 is running." in out
+    assert "`camelid jobs wait 2` waits on" in out
+    attempts = iter([lambda: store.mark_lost(lost), store.sweep_lost, lambda: None])
+
+    def meanwhile():  # its attempt is lost, and the next one succeeds
+        try:
+            next(attempts)()
+        except StopIteration:
+            job = store.claim("w", 30, only=2)
+            if job:
+                store.finish(store.start(job), JobState.SUCCEEDED)
+
+    asleep(meanwhile)
+    out = camelid("jobs", "wait", "1", "2", "--json")
+    ended = json.loads(out[out.index("[\n") :])  # after what stands on the other stream
+    assert [each["state"] for each in ended] == ["succeeded", "succeeded"]
+    store.request(3, "cancel")
+    assert "Job 3 cancelled." in camelid("jobs", "wait", "1", "3", code=1)

@@ -6,14 +6,24 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 
 import psutil
 import pytest
+from camelid_core.jobs import process_identity
 from camelid_core.jobs.attempt_result import ExitCode
+from camelid_core.jobs.clock import boot_id
 from camelid_core.jobs.executors import LocalExecutor
-from camelid_core.jobs.process_identity import ATTEMPT_VARIABLE, ProcessIdentity, process_start_time
+from camelid_core.jobs.process_identity import (
+    ATTEMPT_VARIABLE,
+    ProcessIdentity,
+    attempt_of_mark,
+    new_mark,
+    process_start_time,
+)
 from camelid_core.jobs.run_directories import attempt_directory
+from camelid_core.jobs.strays import kill_strays
 from camelid_core.testing import shadow_every_module
 
 
@@ -35,6 +45,28 @@ def test_never_signalled(who, tmp_path):
     identity = ProcessIdentity.of(pid, "no such mark")
     identity.write(tmp_path)
     LocalExecutor().kill_leftovers(tmp_path)
+
+
+@pytest.mark.parametrize("pid", [0, 1, -1, os.getpid(), os.getpgrp()])
+def test_never_signalled_whatever_the_record_says(pid, monkeypatch):
+    """Though start time and boot agree and it leads its group: these are nobody's to end. No signal is sent here."""
+    sent = []
+    monkeypatch.setattr(os, "killpg", lambda *signal: sent.append(signal))
+    monkeypatch.setattr(os, "getpgid", lambda pid: pid)
+    monkeypatch.setattr(process_identity, "process_start_time", lambda pid: "12")
+    ProcessIdentity(pid, "12", boot_id(), "").kill()
+    assert sent == []
+
+
+def test_who_carries_the_mark_itself_lives_on():
+    """A worker that was started by an attempt has its mark in its environment."""
+    script = (
+        "from camelid_core.jobs.process_identity import ProcessIdentity; "
+        "ProcessIdentity(0, '', '', 'm' * 32).kill(); print('alive')"
+    )
+    environment = os.environ | {ATTEMPT_VARIABLE: "m" * 32}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "alive\n")
 
 
 @pytest.mark.parametrize("change", [{"started": "1"}, {"boot": "an earlier one"}, {"started": ""}])
@@ -64,6 +96,41 @@ def test_who_left_the_group_is_known_by_the_mark(until):
     until(lambda: psutil.Process(stray.pid).environ().get(ATTEMPT_VARIABLE))  # it can be seen a moment after it began
     ProcessIdentity(0, "", "", "m" * 32).kill()
     assert stray.wait(240) == -9
+
+
+def marked(home, mark):
+    """A process of an attempt that has left its group, as soon as others can see its mark."""
+    variables = {"PATH": os.environ["PATH"], "CAMELID_HOME": str(home), ATTEMPT_VARIABLE: mark}
+    process = subprocess.Popen(["sleep", "60"], start_new_session=True, env=variables)
+    deadline = time.monotonic() + 240
+    while not psutil.Process(process.pid).environ().get(ATTEMPT_VARIABLE):
+        assert time.monotonic() < deadline
+    return process
+
+
+def test_what_an_attempt_left_is_ended_once_it_holds_its_job_no_more(store, home):
+    """Nobody else would: its worker is dead, and the job was cancelled or deleted before there was another attempt."""
+    store.submit("tick", {})
+    job = store.claim("dead", 300)
+    ours, elsewhere = marked(home, new_mark(job.id, job.epoch)), marked(home / "other", new_mark(job.id, job.epoch))
+    unknown, odd = marked(home, new_mark(7, 1)), marked(home, "m" * 32)
+    try:
+        assert kill_strays(store) == 1
+        assert unknown.wait(240) == -9
+        store.mark_lost(job)
+        store.request(job.id, "cancel")
+        assert kill_strays(store) == 1
+        assert ours.wait(240) == -9
+        assert (elsewhere.poll(), odd.poll()) == (None, None)
+    finally:
+        for process in (ours, elsewhere, unknown, odd):
+            process.kill()
+            process.wait()
+
+
+def test_a_mark_names_its_attempt():
+    assert attempt_of_mark(new_mark(17, 2)) == (17, 2)
+    assert attempt_of_mark("") == attempt_of_mark("1-2-" + "g" * 32) == attempt_of_mark("1-2-3") is None
 
 
 def test_started_tells_processes_apart(stranger):

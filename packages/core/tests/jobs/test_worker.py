@@ -171,11 +171,12 @@ def test_what_is_wrong_before_the_task_begins(store, worker):
     assert job.state == JobState.FAILED
 
 
-def test_a_damaged_result_is_made_anew(store, worker):
+def test_a_damaged_result_is_made_anew(store, worker, home):
     job = run(store, worker, count=1, then="damaged")
     store.retry(job.id)
     again = worker.run_job(job.id)
     assert (again.epoch, again.error_kind) == (2, "artefact_error")
+    assert (attempt_of(home, again) / EVENTS).exists(), "the damaged result was tried again"
 
 
 @pytest.mark.parametrize(("request_", "state"), [("cancel", JobState.CANCELLED), ("pause", JobState.PAUSED)])
@@ -244,6 +245,25 @@ def test_a_worker_that_died_between_rename_and_commit(store, worker, home):
     again = worker.run_job(job.id)
     assert (again.state, again.published) == (JobState.SUCCEEDED, job.published)
     assert [path.name for path in (home / "artefacts").iterdir()] == ["mine"]
+
+
+def test_something_else_in_its_place_is_not_taken_for_the_result(store, worker, home):
+    """The worker died between rename and commit, and before the next one came somebody moved the result away."""
+    job = run(store, worker, "mine", output="mine")
+    with store.database.write() as db:
+        db.execute("UPDATE job SET state = 'queued', published = '', ended = NULL")
+    Path(job.published).rename(home / "moved")
+    other = home / "artefacts" / "mine"
+    other.mkdir()
+    (other / "note").touch()
+    again = worker.run_job(job.id)
+    assert (again.state, again.published) == (JobState.FAILED, "")
+    assert again.error.startswith("the result was put to its place, and is there no more")
+    shutil.rmtree(other)
+    store.retry(job.id)
+    again = worker.run_job(job.id)
+    assert (again.state, again.published, again.epoch) == (JobState.SUCCEEDED, str(other), 3)
+    assert attempt_of(home, again).exists(), "the work was not done again"
 
 
 def test_a_new_table_takes_nothing_of_an_old_one(store, worker, home):

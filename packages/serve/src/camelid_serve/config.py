@@ -70,6 +70,16 @@ class _GenerationConfig(Config):
         )
 
 
+class PredictLaunch(Config):
+    """Where a batch prediction runs, and whether its rows are divided."""
+
+    executor: str = "local"
+    """Executor that runs the job: local, or one from a plugin, such as a cluster. Also: launcher, scheduler."""
+    shards: int = Field(1, ge=1, le=256)
+    """Shards: ranges of rows that are answered at the same time, each by a process with the model loaded, on an
+    executor that divides jobs; the result is that of one process. Also: data parallelism, replicas."""
+
+
 class PredictConfig(_GenerationConfig):
     """Batch prediction: answer every row of a file."""
 
@@ -95,6 +105,8 @@ class PredictConfig(_GenerationConfig):
     """Maximum number of rows; empty takes all. Also: `max_samples`, `max_predict_samples`."""
     base: bool = False
     """Answer with the base model, with the adapter switched off."""
+    launch: PredictLaunch = PredictLaunch()
+    """Where it runs."""
 
     def with_absolute_paths(self) -> Self:
         anchored = self._with_absolute_paths("input")

@@ -191,6 +191,32 @@ class ComputesPromptLogprobs(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """Token ids that may follow a prompt's, such as a choice of a question. Neither is empty."""
+
+    prompt: Sequence[int]
+    ids: Sequence[int]
+
+
+TakeLogprobs = Callable[[int, list[TokenLogprob]], None]
+"""Takes the index of a continuation, and the log-probabilities of its tokens, each with the likeliest token there."""
+
+
+@runtime_checkable
+class ScoresContinuations(Protocol):
+    """An engine that can tell how likely given tokens are after a prompt, many at once."""
+
+    def score_continuations(
+        self, continuations: Sequence[Continuation], adapter: str | None, take: TakeLogprobs
+    ) -> None:
+        """Give `take` each continuation's log-probabilities, in any order. What prompts share is computed once.
+
+        Raises:
+            ModelError: as `stream` does.
+        """
+
+
 TakeRows = Callable[[Any], None]
 """Takes the next rows of log-probabilities: a torch tensor [tokens, vocabulary] of float32 on the CPU."""
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from camelid_core.plugin_kit.plugin_kind import PluginKind
 
     from .engine import EngineKind
+    from .evaluations.evaluation import Evaluation
 
 
 @hookimpl
@@ -28,6 +29,13 @@ def camelid_engines() -> list[EngineKind]:
             "transformers", "Any Transformers model, in this process.", "camelid_serve.engines.transformers:load"
         )
     ]
+
+
+@hookimpl
+def camelid_evaluations() -> list[Evaluation]:
+    from .evaluations.builtin import answer_forms, exact_answers, multiple_choice
+
+    return [*exact_answers.EVALUATIONS, *multiple_choice.EVALUATIONS, *answer_forms.EVALUATIONS]
 
 
 @hookimpl
@@ -58,7 +66,7 @@ def camelid_commands() -> list[Command]:
         ),
         Command(
             "eval",
-            "Evaluate: answer accuracy, perplexity and passkey retrieval by context length, engine parity.",
+            "Evaluate: scores and suites with intervals, perplexity and passkeys by context length, engine parity.",
             "camelid_serve.commands.evaluate:app",
         ),
     ]

@@ -22,6 +22,12 @@ TASKS = (
         portable=True,
     ),
     Task(
+        "score",
+        "Score models on evaluations, with intervals and paired differences.",
+        "camelid_serve.evaluations.score_config:ScoreConfig",
+        "camelid_serve.evaluations.score_task:run",
+    ),
+    Task(
         "context",
         "Measure perplexity by context length.",
         "camelid_serve.evaluations.long_context_config:ContextConfig",

@@ -157,8 +157,11 @@ class LaunchSection(Config):
     """Processes per machine (data parallelism), each with a GPU of its own and its own rows of every step.
     Also: `nproc_per_node`, `num_processes`."""
     nodes: int = Field(1, ge=1, le=1024)
-    """Nodes: machines that share the run. A queued run begins once so many workers are there at the same time.
-    Also: `nnodes`, `num_machines`."""
+    """Nodes: machines that share the run. A queued run begins once so many workers are there at the same time, and an
+    executor such as ray starts it on each. Also: `nnodes`, `num_machines`."""
+    shards: int = Field(1, ge=1, le=256)
+    """Shards: parts of the data that are tokenised at the same time, on an executor that divides jobs; the rows are
+    those of one process. Also: `preprocessing_num_workers`."""
     strategy: Literal["ddp", "fsdp", "deepspeed"] = "ddp"
     """Distributed strategy: ddp gives each process the whole model, fsdp and deepspeed (ZeRO) cut it in shards."""
     zero: Literal[2, 3] = 2

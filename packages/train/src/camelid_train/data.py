@@ -78,6 +78,12 @@ def prepare(
     return PreparedData(train, view, train.counts, uses, account, notes, mixed.heldout, origin)
 
 
+def training_records(section: DataSection, host: Host) -> Iterator[Record]:
+    """The records that `prepare` tokenises for training, in that order."""
+    mixed = mix(section, host.datasets, section.eval_rows, None, section.split_seed)
+    return _Teaching().filter(mixed.records())
+
+
 def source_notes(account: Sequence[RowAccount]) -> list[str]:
     """What reading each source changed or left unused, with the source's name."""
     return [f"{each.source}: {note}" for each in account for note in each.notes]

@@ -12,15 +12,16 @@ from camelid_core.jobs.job import Job
 from camelid_core.jobs.resources import Needs
 from camelid_core.jobs.run_directories import EVENTS, attempts
 from camelid_core.jobs.store import JobStore
-from camelid_core.models.model_size import parameters
 from camelid_core.models.resolved_model import resolve_model
-from camelid_core.models.weight_files import FLOAT32_BYTES, WeightFiles
 from camelid_core.plugins import load_host
 
 from .config import Recipe
 from .export.config import ExportConfig
 from .export.exporter import exporter_of
+from .export.merge_base import merge_target
 from .export.merge_config import MergeConfig
+from .export.merge_plan import memory_whole_and_by_layer
+from .export.stored_weights import plain_values
 from .planning.memory_estimate import estimated_memory, with_allowance
 
 _GB = 1_000_000_000
@@ -68,15 +69,14 @@ def train(recipe: Recipe, store: JobStore) -> Needs:
 
 
 def merge(config: MergeConfig, store: JobStore) -> Needs:
-    """The base in float32, or layer by layer thrice the largest one, where that is all there is."""
-    base = resolve_model(config.adapter, load_host()).base
-    files = WeightFiles(base)
-    layer = 3 * FLOAT32_BYTES * max(map(files.values, files.names))
-    whole = FLOAT32_BYTES * parameters(base)
+    """The base in float32, or layer by layer, where that is all there is."""
+    host = load_host()
+    target = merge_target(config, resolve_model(config.adapters[0].name, host), host)
+    whole, by_layer = memory_whole_and_by_layer(plain_values(target))
     return Needs(
         cores=1,
-        memory=layer if config.memory == "layer" else whole,
-        least=whole if config.memory == "whole" else layer,
+        memory=by_layer if config.memory == "layer" else whole,
+        least=whole if config.memory == "whole" else by_layer,
         source="estimated",
     )
 

@@ -122,6 +122,7 @@ def camelid_commands() -> list[Command]:
 
     return [
         Command("train", "Fine-tune a model from a recipe.", "camelid_train.commands.train:app"),
+        Command("launch", "Write the file that runs a recipe on a cluster.", "camelid_train.commands.launch:app"),
         Command("compat", "Read other tools' command lines.", "camelid_train.commands.compat:app"),
         Command("diff", "Make weight diffs, and recover models from them.", "camelid_train.commands.diff:app"),
         Command("export", "Write a model in another format.", "camelid_train.commands.export:app"),

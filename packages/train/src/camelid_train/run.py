@@ -34,6 +34,7 @@ from .methods.registry import method_of
 from .monitoring import callbacks
 from .monitoring.evaluation import PeriodicEvaluation
 from .monitoring.flops import mfu_per_token_rate
+from .monitoring.heldout_rows import HeldOutRows, write_rows
 from .monitoring.nan_guard import NanGuard
 from .monitoring.progress import ProgressReporter, RowProgress
 from .monitoring.samples import SampleAnswers
@@ -102,11 +103,13 @@ def train(
     stop = partial(raise_if_stop_requested, context)
     run = TrainingRun(recipe, method, model, data, ready.encoder, arguments, stop, resolved.adapter)
     run.raise_if_interrupted()
-    trainer, progress, rules = _make_trainer(run, objective, context, resume)
+    trainer, progress, rules, rows = _make_trainer(run, objective, context, resume)
     trainer.retention = CheckpointRetention(
         recipe.train.keep, recipe.train.best, earlier_checkpoints(context), identity
     )
     metrics = _train_and_evaluate(run, trainer, progress, rules, resume)
+    estimates, losses = rows.figures(metrics["eval_loss"]) if run.data.heldout else ({}, [])
+    metrics |= estimates
 
     sharded_state.unshard(model)
     if not group.current_world().is_local_main_process:
@@ -119,6 +122,7 @@ def train(
         manifest = _manifest(recipe, resolved, data, metrics, host)
         manifest = manifest.model_copy(update={"kind": method.kind, "template": contract})
         write_older_rope_keys(context.output)
+        write_rows(context.output, data.heldout, losses)
         write_card(context.output, manifest, host)
         write_manifest(context.output, manifest)
     return metrics
@@ -155,8 +159,9 @@ def _method_context(recipe: Recipe, resolved: ResolvedModel, data: PreparedData,
 
 def _make_trainer(
     run: TrainingRun, objective: LearningObjective[Any], context: TaskContext, resume: Path | None
-) -> tuple[Any, ProgressReporter, StopRules]:
-    """The objective's trainer, resuming from `resume`, with the callbacks that report progress and that stop it."""
+) -> tuple[Any, ProgressReporter, StopRules, HeldOutRows]:
+    """The objective's trainer, resuming from `resume`, with the callbacks that report progress and that stop it, and
+    what measures the held-out loss."""
     section = run.recipe.objective
     trainer = objective.trainer(section, run)
     if resume is not None:
@@ -167,14 +172,12 @@ def _make_trainer(
     if run.recipe.train.preflight:
         trainer.add_callback(Preflight(context, run, trainer))
 
-    def evaluate() -> float:
-        return objective.heldout_loss(section, run, trainer)
-
+    rows = HeldOutRows(context, lambda: objective.heldout_loss(section, run, trainer), run.row_losses)
     settings, totals = run.recipe.eval, trainer.totals
     every = settings.steps if run.data.heldout else None
     samples = SampleAnswers(context, run.model, run.encoder, run.data.records, settings.samples, settings.sample_tokens)
     evaluations = PeriodicEvaluation(
-        context, totals, evaluate, every, settings.patience, run.recipe.train.best, samples
+        context, totals, rows.measure, every, settings.patience, run.recipe.train.best, samples
     )
     progress = ProgressReporter(context, totals, evaluations, objective.extra_metrics)
     rules = StopRules(context, totals, run.recipe.train.stop_at_loss)
@@ -187,7 +190,7 @@ def _make_trainer(
     progress.mfu_per_token_rate = mfu_per_token_rate(
         run.model, lengths, labels, trainer.args.world_size, acceleration.autocast_dtype(trainer.args)
     )
-    return trainer, progress, rules
+    return trainer, progress, rules, rows
 
 
 def _training_arguments(

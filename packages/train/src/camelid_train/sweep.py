@@ -10,13 +10,17 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from camelid_core.errors import UsageError
 from camelid_core.jobs.job import Job
 from camelid_core.pipelines.pipeline_config import Step
+from camelid_core.statistics import number_text, shown_values
+from camelid_core.statistics.holm import corrected
 
 from camelid_train.config import Recipe, plain_name
+from camelid_train.monitoring.heldout_rows import paired, read_rows
 
 MAX_RUNS = 500
 _MAX_LABEL = 40
@@ -63,9 +67,33 @@ def _step(recipe: Recipe, overrides: list[str], label: str) -> Step:
 
 def compared(steps: Sequence[Step], jobs: Mapping[str, Job]) -> list[dict[str, Any]]:
     """A row for each run: its settings, what was measured, and on how many held-out rows; the lowest held-out loss
-    first, runs without one last."""
+    first, runs without one last. `difference` is the paired difference in held-out loss from the first row, over the
+    rows that both runs measured, corrected over the table; None where there is none."""
     rows = [_row(step, jobs.get(step.label)) for step in steps]
-    return sorted(rows, key=lambda row: (row["eval_loss"] == "", row["eval_loss"] or 0.0))
+    rows.sort(key=lambda row: (row["eval_loss"] == "", row["eval_loss"] or 0.0))
+    losses = [_losses(step_job) for step_job in (_job_of(row, jobs) for row in rows)]
+    found = [None if number == 0 else paired(each, losses[0]) for number, each in enumerate(losses)]
+    tested = iter(corrected([each for each in found if each is not None]))
+    return [
+        row | {"difference": None if each is None else next(tested).as_json()}
+        for row, each in zip(rows, found, strict=True)
+    ]
+
+
+def shown(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same for people: losses and differences with their intervals."""
+    return [
+        {**dict(shown_values(row)), "difference": number_text(row["difference"]) or ("" if number else "lowest")}
+        for number, row in enumerate(rows)
+    ]
+
+
+def _job_of(row: Mapping[str, Any], jobs: Mapping[str, Job]) -> Job | None:
+    return next((job for job in jobs.values() if str(job.id) == row["job"]), None)
+
+
+def _losses(job: Job | None) -> dict[str, tuple[float, int]]:
+    return read_rows(Path(job.published)) if job and job.published else {}
 
 
 def _row(step: Step, job: Job | None) -> dict[str, Any]:
@@ -74,7 +102,8 @@ def _row(step: Step, job: Job | None) -> dict[str, Any]:
     metrics = {name: _rounded(summary.get(name)) for name in _METRICS}
     rows = summary.get("heldout_rows", "")
     state = str(job.state) if job else "not run"
-    return {**settings, **metrics, "heldout_rows": rows, "job": str(job.id) if job else "", "state": state}
+    estimate = {"eval_loss_estimate": found} if (found := summary.get("eval_loss_estimate")) else {}
+    return {**settings, **metrics, **estimate, "heldout_rows": rows, "job": str(job.id) if job else "", "state": state}
 
 
 def _rounded(value: Any) -> Any:

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections import namedtuple
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from camelid_core.artefacts import verify_directory
 from camelid_core.config import validate
-from camelid_core.errors import ConfigError, DiskFull, ModelError
+from camelid_core.errors import ConfigError, DiskFull, ModelError, UsageError
 from camelid_core.jobs.foreground import open_store
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted
-from camelid_train.export import export_plan, task
+from camelid_train.commands import diff as diff_command
+from camelid_train.commands import export as export_command
+from camelid_train.commands import merge as merge_command
+from camelid_train.export import export_plan, task, weight_diff
 from camelid_train.export.bitsandbytes import BITSANDBYTES
-from camelid_train.export.config import ExportConfig
+from camelid_train.export.config import DiffConfig, ExportConfig
 from camelid_train.export.exporter import ExportEstimate, ExportResult
+from camelid_train.export.merge import merge
+from camelid_train.export.merge_config import MergeConfig
+from camelid_train.saving import disk_space
 from camelid_train.sections import EXPORTERS_ELSEWHERE
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:bitsandbytes")
@@ -146,3 +156,46 @@ def test_a_job_keeps_the_section_of_its_format():
     config = config_of("model", quantization="int8")
     assert validate(ExportConfig, json.loads(json.dumps(config.model_dump(mode="json"))), "the job") == config
     assert config.default_name == "model-int8"
+
+
+def test_formats_that_tasks_write_are_reached_by_the_same_command(adapter, base, home, tmp_path, monkeypatch, capsys):
+    directory, started = adapter(base(), tmp_path / "adapter", target_modules=["q_proj"]), []
+
+    def run_job(task, config, name, *models):
+        started.append((task, config))
+        return SimpleNamespace(summary={}, published="there", id=1)
+
+    for module in (export_command, merge_command, diff_command):
+        monkeypatch.setattr(module, "run_job", run_job)
+    export_command.export(str(directory), ["dtype=float16"], to="merged", out="m")
+    merge_command.merge([str(directory)], dtype="float16", out="m")
+    export_command.export(str(base()), [f"base={base()}"], to="diff", out="d")
+    diff_command.make_diff(str(base()), str(base()), out="d")
+    assert started[0] == started[1]
+    assert started[2] == started[3]
+    half = sum(tensor.numel() for tensor in load_file(base() / "model.safetensors").values()) * 2
+    for source, settings, to in ((directory, [], "merged"), (base(), [f"base={base()}"], "diff")):
+        capsys.readouterr()
+        export_command.export(str(source), [*settings, "dtype=float16"], to=to, plan=True, as_json=True)
+        assert json.loads(capsys.readouterr().out)["size"] == half
+    with pytest.raises(ConfigError, match="densty"):
+        export_command.export(str(directory), ["densty=1"], to="merged")
+    with pytest.raises(UsageError, match="--to merged or --to diff or"):
+        export_command.export(str(directory))
+
+
+@pytest.mark.parametrize("to", ["merged", "nf4", "diff"])
+def test_a_full_disk_is_said_before_anything_is_written(adapter, attempt, base, tmp_path, monkeypatch, to):
+    directory = adapter(base(), tmp_path / "adapter", target_modules=["q_proj"])
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda path: usage(10**9, 10**9, 16_100_000))
+    run = attempt()
+    make = {
+        "merged": partial(merge, MergeConfig(adapter=str(directory))),
+        "nf4": partial(task.export, config_of(directory)),
+        "diff": partial(weight_diff.make, DiffConfig(base=str(base()), tuned=str(base()))),
+    }
+    with pytest.raises(DiskFull, match=r"needs [\d,]+ bytes and .* has 16,100,000 left. Free at least"):
+        make[to](run)
+    assert not run.output.exists()
+    assert not (run.directory / "merged").exists()

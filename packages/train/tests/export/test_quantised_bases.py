@@ -12,11 +12,14 @@ import torch
 from camelid_core.artefacts import BaseModelEntry, Manifest, verify_directory, write_manifest
 from camelid_core.errors import ModelError
 from camelid_core.integrity import fingerprint
-from camelid_train.export import task
+from camelid_core.models.resolved_model import resolve_model
+from camelid_core.plugins import load_host
+from camelid_train.export import export_plan, task
 from camelid_train.export.config import ExportConfig
 from camelid_train.export.gptq_weights import GptqWeightFiles, unpacked
 from camelid_train.export.merge import merge
 from camelid_train.export.merge_config import MergeConfig
+from camelid_train.export.stored_weights import plain_values
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import PeftModel
@@ -76,6 +79,8 @@ def test_dequantised_weights_are_what_was_stored(base, tmp_path, bits, act_order
     files = GptqWeightFiles(tmp_path / "gptq", {"bits": bits}, meant)
     assert files.names == sorted(meant)
     assert files.count == sum(tensor.numel() for tensor in meant.values())
+    resolved = resolve_model(str(tmp_path / "gptq"), load_host())
+    assert plain_values(resolved) == {name: tensor.numel() for name, tensor in meant.items()}
     for name, tensor in meant.items():
         assert files.shape(name) == tensor.shape
         assert torch.allclose(files.tensor(name).float(), tensor, atol=1e-3), name
@@ -124,6 +129,25 @@ def test_it_is_merged_onto_the_model_that_the_base_was_made_from(attempt, base, 
     assert any("not into" in event["text"] for event in run.events("log"))
 
 
+@pytest.mark.parametrize("source", [True, False])
+def test_an_export_of_it_is_estimated_by_what_it_is_merged_into(base, on_gptq, tmp_path, source):
+    """By the plain model and not by what is stored; without one it is refused before anything is made."""
+    directory, _, gptq = on_gptq
+    if source:
+        write_manifest(gptq, Manifest(kind="gptq", parameters={"export": {"source": {"path": str(base())}}}))
+    to = {"type": "bitsandbytes", "quantization": "int8"}
+    of_adapter, of_plain = (
+        ExportConfig.model_validate({"source": str(each), "to": to}) for each in (directory, base())
+    )
+    found = export_plan.export_source(of_adapter, load_host())
+    if source:
+        plain = export_plan.check(of_plain, export_plan.export_source(of_plain, load_host()), tmp_path)
+        assert export_plan.check(of_adapter, found, tmp_path) == plain
+    else:
+        with pytest.raises(ModelError, match="Name that model with base_model"):
+            export_plan.check(of_adapter, found, tmp_path)
+
+
 def test_another_model_than_it_was_made_from_is_refused(attempt, base, on_gptq, tmp_path):
     directory, _, gptq = on_gptq
     other = shutil.copytree(base(), tmp_path / "other")
@@ -144,10 +168,13 @@ def test_another_model_than_it_was_made_from_is_refused(attempt, base, on_gptq, 
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:bitsandbytes")
-def test_a_base_stored_by_bitsandbytes_is_dequantised_whole(attempt, adapter, base, tmp_path):
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_a_base_stored_by_bitsandbytes_is_dequantised_whole(attempt, adapter, base, tmp_path, quantization):
     stored = attempt(job=1)
-    to = {"type": "bitsandbytes", "quantization": "nf4"}
+    to = {"type": "bitsandbytes", "quantization": quantization}
     task.export(ExportConfig.model_validate({"source": str(base()), "to": to}), stored)
+    counts = {name: tensor.numel() for name, tensor in load_file(base() / "model.safetensors").items()}
+    assert plain_values(resolve_model(str(stored.output), load_host())) == counts
     directory = adapter(base(), tmp_path / "adapter", target_modules=["q_proj"])
     config = json.loads((directory / "adapter_config.json").read_text())
     config["base_model_name_or_path"] = str(stored.output)

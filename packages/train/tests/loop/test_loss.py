@@ -8,7 +8,7 @@ import pytest
 import torch
 from camelid_core.tokenization.encoder import IGNORE, Example
 from camelid_train.loop.batches import Collator
-from camelid_train.loop.loss import label_loss, mean_loss
+from camelid_train.loop.loss import label_loss, mean_loss, row_losses
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
@@ -95,3 +95,14 @@ def test_the_mean_is_per_labelled_token_whatever_the_batch_size(model, size):
 
 def test_the_mean_of_nothing_is_zero(model):
     assert mean_loss(model, [], PAD, 4) == 0
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_the_loss_of_each_row_is_its_own_in_the_rows_order(model, size):
+    rows = examples()
+    found = row_losses(model, rows, PAD, size)
+    assert [each.row for each in found] == list(range(len(rows)))
+    for row, each in zip(rows, found, strict=True):
+        assert each.tokens == sum(label != IGNORE for label in row.labels[1:])
+        with torch.no_grad():
+            assert each.loss == pytest.approx(float(label_loss(model, **Collator(PAD)([row]))), rel=1e-4, abs=1e-5)

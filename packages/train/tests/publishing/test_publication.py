@@ -183,7 +183,8 @@ def test_unsound_artefacts_are_refused(artefacts, hub, tmp_path):
 
 
 def test_a_failed_proof_blocks_unless_overridden_and_that_is_recorded(artefacts, hub):
-    proof = {"passed": False, "failed": ["kl_mean"], "kl_mean": 0.5, "top_equal": 0.61, "n_texts": 3, "n_tokens": 900}
+    proof = {"passed": False, "failed": ["kl_mean"], "kl_mean": 0.5, "top_equal": 0.61, "n_texts": 3}
+    proof |= {"n_tokens": 900, "kl_interval": [0.4, 0.6]}
     directory = artefacts.gptq(3, 128, False, "three", metrics={"proof": proof})
     with pytest.raises(ArtefactError, match=r"failed its proof .*kl_mean.*--override-proof"):
         plan(config_of([directory], hub))
@@ -191,13 +192,14 @@ def test_a_failed_proof_blocks_unless_overridden_and_that_is_recorded(artefacts,
     found = LocalHub(hub).branches("me/run")["main"]
     assert found.manifest.parameters["proof_overridden"] == "a study of what 3 bits lose"
     line = (
-        "- `main`: **proof failed** (kl_mean), published all the same: a study of what 3 bits lose; KL divergence 0.5;"
+        "- `main`: **proof failed** (kl_mean), published all the same: a study of what 3 bits lose; "
+        "KL divergence 0.50 ± 0.10;"
     )
     assert line in found.card
     sound = artefacts.gptq(4, 64, True, "sound", metrics={"proof": {"passed": True, "kl_mean": 0.01}})
     planned, _ = published([sound], hub, name="me/sound", override_proof="why")
     assert "recorded nowhere" in planned.warnings[-1]
-    assert "- `main`: proved; KL divergence 0.01" in LocalHub(hub).branches("me/sound")["main"].card
+    assert "- `main`: proved; KL divergence 0.010 (no interval)" in LocalHub(hub).branches("me/sound")["main"].card
     published([artefacts.adapter()], hub, name="me/plain")
     assert "- `main`: not proved" in LocalHub(hub).branches("me/plain")["main"].card
 

@@ -20,6 +20,7 @@ from .services import Services
 from .tab_names import BUILT_IN_TABS
 from .tabs import PRIVATE
 from .tabs.chat import status_of
+from .tabs.jobs import task_choices
 from .tabs.merge import adapters as adapters_of
 
 Updates = dict[Any, Any]
@@ -121,7 +122,7 @@ def _tab_loaders(pages: Pages) -> dict[str, TabLoader]:
             [merge.panel.state_changed],
             [merge.adapter, merge.export.source],
         ),
-        "jobs": TabLoader(_jobs, [jobs.panel.job], [jobs.panel.state_changed]),
+        "jobs": TabLoader(_jobs, [jobs.panel.job], [jobs.panel.state_changed], [jobs.task]),
         "plugins": TabLoader(
             _plugins, outputs=[pages.plugins.shown, *(each for form in pages.plugins.settings for each in form.outputs)]
         ),
@@ -176,7 +177,8 @@ def _merge(now: TabVisit) -> Updates:
 
 def _jobs(now: TabVisit) -> Updates:
     page = now.pages.jobs
-    return now.relist_jobs(page.panel.state_changed, page.panel.job)
+    tasks = now.update_dropdown(page.task, task_choices(now.services, now.say), "")
+    return tasks | now.relist_jobs(page.panel.state_changed, page.panel.job)
 
 
 def _plugins(now: TabVisit) -> Updates:

@@ -23,7 +23,7 @@ CHANGE_CONTROLS = (
     "train-start", "run-finish", "run-stop", "run-stop-yes", "run-retry", "run-delete", "run-delete-yes",
     "predict-file", "predict-start", "merge-start", "export-start", "export-prove", "publish-look", "publish-start",
     "history-read",
-    *(f"{job}-{action}" for job in _JOBS for action in ("finish", "cancel", "cancel-yes", "retry")),
+    *(f"{job}-{action}" for job in _JOBS for action in ("finish", "pause", "cancel", "cancel-yes", "retry")),
 )  # fmt: skip
 
 

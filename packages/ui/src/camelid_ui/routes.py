@@ -15,9 +15,11 @@ PUBLIC_PATHS = ("/health", "/favicon.ico")
 PUBLIC_PREFIXES = ("/assets/", "/static/")
 """Served without a token: they hold nobody's data."""
 
+METRICS_PATH = "/metrics"
+"""Numbers for a monitor; not where the pages are public."""
 _API = "/gradio_api"
 _READ_PATHS = ("/", "/config", "/theme.css", "/manifest.json", "/robots.txt", *PUBLIC_PATHS, f"{_API}/startup-events")
-_READ_PREFIXES = ("/svelte/", "/download/", f"{_API}/queue/data", f"{_API}/heartbeat/", *PUBLIC_PREFIXES)
+_READ_PREFIXES = ("/svelte/", "/download/", "/jobs/", f"{_API}/queue/data", f"{_API}/heartbeat/", *PUBLIC_PREFIXES)
 _PLUGIN_READ_PREFIXES = (f"{_API}/custom_component/", f"{_API}/stream/")
 _UPLOAD_READ_PREFIXES = (f"{_API}/file=", f"{_API}/upload_progress")
 _EVENT_PATHS = (f"{_API}/queue/join", f"{_API}/run/predict")
@@ -60,7 +62,9 @@ def _is_read(profile: Profile, path: str) -> bool:
     if path in _READ_PATHS or path.startswith(_READ_PREFIXES):
         return True
     if not profile.allow_changes:
-        return False  # nothing can be uploaded there, and no plugin's page has a file of its own
+        return False  # nothing can be uploaded there, no plugin's page has a file of its own, and nobody watches
+    if path == METRICS_PATH:
+        return True
     if path.startswith(_UPLOAD_READ_PREFIXES):
         return "://" not in path and not path.startswith(f"{_API}/file=//")
     return path.startswith(_PLUGIN_READ_PREFIXES)

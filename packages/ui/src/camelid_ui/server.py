@@ -6,7 +6,7 @@ Knows routes and limits. Knows nothing of what the pages do.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from itertools import chain
 from typing import Any
 
@@ -14,6 +14,7 @@ import gradio as gr
 import uvicorn
 from camelid_core import staging
 from camelid_core.errors import CamelidError
+from camelid_core.notifications.delivery import Notifier
 from camelid_serve.http.asgi import App
 from camelid_serve.http.server import uvicorn_config
 from fastapi import FastAPI
@@ -22,6 +23,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 from .access_profile import Profile
 from .app import browser_translations, build_app
 from .guarded_blocks import mark_launched
+from .job_routes import job_routes
 from .security import connection_limits, refusal_response
 from .services import Services
 from .session_state import limit_session_state
@@ -34,7 +36,8 @@ def build_server(services: Services) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         services.jobs.wake()
-        yield
+        with Notifier(services.jobs.store) if services.profile.allow_changes else nullcontext():
+            yield
         services.chat.close()
 
     app = FastAPI(title="Camelid", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
@@ -66,6 +69,7 @@ def build_server(services: Services) -> FastAPI:
             name = f'attachment; filename="{packed.name}"'
             return Response(packed.read_bytes(), media_type="application/zip", headers={"content-disposition": name})
 
+    app.include_router(job_routes(services))
     pages = build_app(services)
     gr.mount_gradio_app(app, pages, path="/", **_mount_options(services))
     mark_launched(pages)

@@ -16,7 +16,9 @@ from .services import Services
 from .services.chat import ChatService
 from .services.data import DataServices
 from .services.exports import ExportService
+from .services.job_groups import GroupService
 from .services.jobs import JobService
+from .services.machines import MachineService
 from .services.merge import MergeService
 from .services.models import ModelService
 from .services.plugins import PluginService
@@ -33,7 +35,8 @@ def open_services(home: Path, profile: Profile = LOCAL) -> Services:
     models = ModelService(host)
     merges = MergeService(models, jobs)
     return Services(
-        home=home, host=host, jobs=jobs, data=DataServices.open(host, models), models=models,
+        home=home, host=host, jobs=jobs, groups=GroupService(jobs), machines=MachineService(jobs.store),
+        data=DataServices.open(host, models), models=models,
         training=TrainingService(host, models, jobs), chat=ChatService(models),
         predictions=PredictionService(host, models, jobs),
         merge=merges, exports=ExportService(host, models, jobs, merges), plugins=PluginService(host), profile=profile,

@@ -91,5 +91,5 @@ def stylesheet() -> str:
 
 def head() -> str:
     static = files("camelid_ui").joinpath("static")
-    script = "".join(static.joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "history.js"))
+    script = "".join(static.joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "history.js", "jobs.js"))
     return f'<meta name="color-scheme" content="light dark"><script>{script}</script>'

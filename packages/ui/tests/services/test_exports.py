@@ -89,6 +89,20 @@ def test_what_was_made_can_be_proved_and_published(services, tiny, tmp_path):
             services.exports.publish(job.id, str(tmp_path / "hub"), name)
 
 
+def test_nothing_is_queued_for_the_hub_without_a_token_that_a_job_gets(services, tiny, tmp_path, monkeypatch):
+    """The page's own HF_TOKEN would let it ask the Hub, and then the job could not write."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_TOKEN", "hf_of_the_page")
+    job = _published(services, tiny)
+    for refused in (services.exports.publication, services.exports.publish):
+        with pytest.raises(UsageError, match=r"hf auth login.*HF_TOKEN is not passed on"):
+            refused(job.id, "hf", "me/tiny-int8")
+    assert not services.jobs.all("publish", 5)
+    (tmp_path / "token").write_text("hf_kept")
+    queued = services.exports.publish(job.id, "hf", "me/tiny-int8")
+    assert "hf_" not in str(queued.config)
+
+
 def test_the_page_queues_what_the_task_runs(services, tiny, tmp_path):
     (job,) = services.exports.start(tiny.name, ["int8"])
     config = validate(ExportConfig, job.config, "the job")

@@ -3,20 +3,61 @@
 from __future__ import annotations
 
 import inspect
+import json
+import shutil
 from collections import namedtuple
 
 import pytest
+import torch
+from camelid_core.artefacts import BaseModelEntry, Manifest, write_manifest
 from camelid_core.errors import ModelError, UsageError
 from camelid_core.models.model_size import parameters
+from camelid_core.models.weight_files import WeightFiles
 from camelid_train.export.merge_config import MergeConfig
 from camelid_ui.services import merge as merging
+from safetensors.torch import load_file, save_file
 
 
 def test_sizes_are_those_of_the_base(services, adapter, tiny):
     found = services.merge.estimate(MergeConfig(adapter=adapter))
-    assert found.size == sum(path.stat().st_size for path in tiny.glob("*.safetensors"))
+    assert found.size == WeightFiles(tiny).size
     assert services.merge.estimate(MergeConfig(adapter=adapter, dtype="bfloat16")).size == parameters(tiny) * 2
     assert found.fits
+
+
+def test_a_base_that_is_stored_quantised_counts_as_what_it_is_merged_into(services, home, tiny, tmp_path):
+    """The plain model it was made from; or on request its own weights, dequantised. Without a model it is not offered,
+    and all else is."""
+    plain, gptq = load_file(tiny / "model.safetensors"), shutil.copytree(tiny, tmp_path / "gptq")
+    stored = {}
+    for name, tensor in plain.items():
+        if "_proj." not in name:
+            stored[name] = tensor
+            continue
+        layer, (outputs, inputs) = name.removesuffix(".weight"), tensor.shape
+        stored[f"{layer}.qweight"] = torch.zeros(inputs // 8, outputs, dtype=torch.int32)
+        stored[f"{layer}.qzeros"] = torch.zeros(1, outputs // 8, dtype=torch.int32)
+        stored[f"{layer}.scales"] = torch.zeros(1, outputs, dtype=torch.float16)
+        stored[f"{layer}.g_idx"] = torch.zeros(inputs, dtype=torch.int32)
+    save_file(stored, gptq / "model.safetensors", {"format": "pt"})
+    settings = {"bits": 4, "group_size": -1, "quant_method": "gptq"}
+    config = json.loads((tiny / "config.json").read_text()) | {"quantization_config": settings}
+    (gptq / "config.json").write_text(json.dumps(config))
+    directory = home / "artefacts" / "on-gptq"
+    directory.mkdir(parents=True)
+    (directory / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(gptq)}))
+    write_manifest(directory, Manifest(kind="adapter", base=BaseModelEntry(id="gptq", path=str(gptq))))
+    on_it, parts = MergeConfig(adapter="on-gptq", memory="whole"), {"memory": "whole", "weights": "as-trained"}
+    as_trained = services.merge.estimate(MergeConfig(adapter="on-gptq", dtype="float16", **parts))
+    count = sum(tensor.numel() for tensor in plain.values())
+    assert (as_trained.size, as_trained.memory) == (2 * count, 4 * count)
+    with pytest.raises(ModelError, match="made from"):
+        services.merge.estimate(on_it)
+    offers = services.exports.offers("on-gptq")
+    assert "made from" in offers[0].refusal
+    write_manifest(gptq, Manifest(kind="gptq", parameters={"export": {"source": {"path": str(tiny)}}}))
+    assert services.merge.estimate(on_it).size == WeightFiles(tiny).size
+    assert services.merge.estimate(on_it).memory == 4 * count
 
 
 def test_a_job_is_queued_under_the_adapters_name(services, adapter):

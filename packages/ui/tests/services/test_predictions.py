@@ -126,7 +126,7 @@ def test_answers_so_far_are_there_to_download(services, questions):
         work.add(5, {"generate": "ten", "scores": {"exact": 1.0}})
         found = services.predictions.page(job.id)
         assert (found.count, found.failed, found.finished, found.matching) == (3, 1, False, 3)
-        assert found.means == {"": {"exact": 0.5}}
+        assert str(found.means[""]["exact"]) == "50.0 % ± 40.5 (n 2)"
         assert [(number, row["instruction"]) for number, row in services.predictions.page(job.id, "worst").rows] == [
             (2, "What is 2 + 2?"),
             (5, "What is 5 + 5?"),
@@ -155,12 +155,14 @@ def test_the_worst_come_first(tmp_path):
     rows = [{"generate": "x", "scores": {"exact": float(n % 2), "chrf": n / 10}} for n in range(6)]
     found = PublishedRows(write_jsonl(tmp_path / "one.jsonl", [*rows, {"error": "too long"}]))
     assert [number for number, _ in found.rows("worst", 0)] == [1, 3, 5, 2, 4, 6]
-    assert found.table.means == {"": {"exact": 0.5, "chrf": 0.25}}
+    means = found.table.means[""]
+    assert {name: (each.mean, each.n) for name, each in means.items()} == {"exact": (0.5, 6), "chrf": (0.25, 6)}
     several = [
         {"generate": {"a": "x", "b": "y"}, "scores": {"a": {"exact": 1.0}, "b": {"exact": float(n)}}} for n in (1, 0)
     ]
     found = PublishedRows(write_jsonl(tmp_path / "several.jsonl", several))
     assert [number for number, _ in found.rows("worst", 0)] == [2, 1]
+    assert str(found.table.differences["b"]["exact"]).startswith("-50.0 ± ")
 
 
 def test_pages_show_each_row_once_and_none_is_held(tmp_path):

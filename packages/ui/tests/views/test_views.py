@@ -10,6 +10,7 @@ from camelid_core.jobs import Job, JobState
 from camelid_core.quality import DatasetStats, LintFinding
 from camelid_core.readers import Faults
 from camelid_core.records import Message, Record, text_record
+from camelid_core.statistics import Difference, Estimate
 from camelid_core.tokenization.encoder import TokenArrays
 from camelid_ui import views
 from camelid_ui.i18n import Translator
@@ -61,11 +62,24 @@ ENTRY = DatasetEntry(
         ),
         predict.answers(
             PredictionPage(
-                1, 0, [(1, {"generate": {EVIL: EVIL}, "scores": {EVIL: {EVIL: 1.0}}})], means={EVIL: {EVIL: 1.0}}
+                1,
+                0,
+                [(1, {"generate": {EVIL: EVIL}, "scores": {EVIL: {EVIL: 1.0}}})],
+                means={EVIL: {EVIL: Estimate(1.0, 0.5, 1.0, 4)}},
             ),
             SAY,
         ),
-        predict.summary(PredictionPage(1, 0, [], means={EVIL: {EVIL: 1.0}}), 1, SAY),
+        predict.summary(
+            PredictionPage(
+                1,
+                0,
+                [],
+                means={EVIL: {EVIL: Estimate(1.0, 0.5, 1.0, 4)}},
+                differences={EVIL: {EVIL: Difference(0, -1, 1, 4)}},
+            ),
+            1,
+            SAY,
+        ),
     ],
 )
 def test_nothing_from_outside_is_markup(html):

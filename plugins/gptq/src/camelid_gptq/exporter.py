@@ -22,6 +22,7 @@ from camelid_train.export.calibration_data import calibration_data, without_trai
 from camelid_train.export.exporter import ExportContext, Exporter, ExportEstimate, ExportResult
 from camelid_train.sections import OWN
 
+from .own_rows import own_tokens, rows_that_fit, shortage
 from .packed_size import Shapes, layer_of, odd_columns, packed_size, quantised_matrices, unpackable
 from .quantiser import GptqmodelProcess, missing_library
 from .section import GptqSection
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _BRANCHES, _SCRATCH = "branches", "scratch"
 _HALF, _FLOAT = 2, 4
-_SEQLEN = 2048
+_ROWS, _SEQLEN = (GptqSection.model_fields[name].default for name in ("rows", "seqlen"))
 _OFFERED: tuple[Mapping[str, Any], ...] = (
     {"bits": 4, "group_size": 128},
     {"bits": 4, "group_size": 32, "desc_act": True},
@@ -90,10 +91,11 @@ class GptqExporter(Exporter[GptqSection]):
         return f'AutoModelForCausalLM.from_pretrained("{directory}"{plain if odd else ""})'
 
     def choices(self, source: ResolvedModel) -> Sequence[GptqSection]:
-        """The usual recipe and finer ones, with calibration rows that the model's context holds."""
-        longest = source.config.get("max_position_embeddings")
+        """The usual recipe and finer ones, with rows that the model's context and its training data hold."""
+        longest, tokens = source.config.get("max_position_embeddings"), own_tokens(source.manifest)
         seqlen = min(_SEQLEN, longest) if isinstance(longest, int) else _SEQLEN
-        return [GptqSection.model_validate({**each, "seqlen": seqlen}) for each in _OFFERED]
+        rows, seqlen = rows_that_fit(tokens, seqlen) if tokens else (_ROWS, seqlen)
+        return [GptqSection.model_validate({**each, "rows": rows, "seqlen": seqlen}) for each in _OFFERED]
 
     def suffix(self, section: GptqSection) -> str:
         """As branches are called: `gptq-4bit-128g`."""
@@ -176,8 +178,11 @@ def _refusal(source: ResolvedModel, section: GptqSection, shapes: Shapes) -> str
             f"{odd[0]!r} and {len(odd) - 1} more of its matrices have sides that do not fill 32-bit words. Choose "
             "other bits, or another format."
         )
-    if section.calibration == [OWN] and "data" not in (source.manifest.parameters if source.manifest else {}):
-        return without_training_data(source.name)
+    if section.calibration == [OWN]:
+        if "data" not in (source.manifest.parameters if source.manifest else {}):
+            return without_training_data(source.name)
+        if short := shortage(source.manifest, section):
+            return short
     return missing_library()
 
 

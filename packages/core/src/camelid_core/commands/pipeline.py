@@ -17,6 +17,7 @@ from camelid_core.jobs.job import Job, JobState
 from camelid_core.jobs.presence import live_workers
 from camelid_core.jobs.start_conditions import waits_for
 from camelid_core.jobs.start_time import start_time
+from camelid_core.notifications.delivery import announce
 from camelid_core.paths import validated_path
 from camelid_core.pipelines.pipeline_config import Step, read_pipeline
 from camelid_core.pipelines.run_here import run_here
@@ -78,6 +79,7 @@ def run_all(steps: Sequence[Step], jobs: StepJobs, quiet: bool = False) -> str:
                 problems.append(f"Step {step.label!r} (job {job.id}) {job.state}: {job.error} {advice(job)}".rstrip())
     finally:
         printer.close()
+        announce(jobs.store)
     return " ".join(problems)
 
 

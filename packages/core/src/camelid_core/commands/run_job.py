@@ -6,7 +6,7 @@ Knows jobs and terminals. Knows no task.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import typer
@@ -14,20 +14,22 @@ import typer
 from camelid_core.config import Config
 from camelid_core.errors import JobError, JobStopped
 from camelid_core.jobs.advice import advice
-from camelid_core.jobs.foreground import run_in_foreground
+from camelid_core.jobs.foreground import open_store, run_in_foreground
 from camelid_core.jobs.job import Job, JobState
 from camelid_core.jobs.publication import destination
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.models.template_choice import template_named, template_of
 from camelid_core.plugins import load_host
+from camelid_core.statistics import shown_values
 
+from .notify_option import NOBODY, EndListeners
 from .output import ProgressPrinter
 
 STOPPED_KINDS = ("cancelled", "paused", "interrupted")
 """Values of `error_kind` of jobs that were stopped on request."""
 
 
-def run_job(task: str, config: Config, name: str, *models: str) -> Job:
+def run_job(task: str, config: Config, name: str, *models: str, listeners: EndListeners = NOBODY) -> Job:
     """Run a job in the foreground, with progress, and return it once it succeeded. `models` are those that it needs: a
     typing error in them or in the template is reported at once, and leaves no failed job behind.
 
@@ -46,9 +48,10 @@ def run_job(task: str, config: Config, name: str, *models: str) -> Job:
     destination(config)
     printer = ProgressPrinter()
     try:
-        job = run_in_foreground(task, config, name, printer)
+        job = run_in_foreground(task, config, name, printer, on_queued=listeners.queued)
     finally:
         printer.close()
+    listeners.ended(open_store(), job)
     if job.state is not JobState.SUCCEEDED:
         text = " ".join(filter(None, (job.error or f"job {job.id} ended as {job.state}.", advice(job))))
         raise JobStopped(text) if job.error_kind in STOPPED_KINDS else JobError(text)
@@ -61,5 +64,14 @@ def print_summary(job: Job, as_json: bool, **more: Any) -> None:
     if as_json:
         typer.echo(json.dumps({**summary, "job": job.id}, ensure_ascii=False))
         return
-    for key, value in summary.items():
+    for key, value in _flat(summary):
         typer.echo(f"{key:18} {value:,.4g}" if isinstance(value, float) else f"{key:18} {value}")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each value with its path; an estimate is one value, and shown with its interval."""
+    for key, value in shown_values(values):
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

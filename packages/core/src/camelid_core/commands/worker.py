@@ -19,6 +19,7 @@ from camelid_core.jobs.job_threads import MOST_JOBS
 from camelid_core.jobs.stop_signals import StopSignal, stop_on_signals
 from camelid_core.jobs.this_machine import this_machine
 from camelid_core.jobs.worker import Worker
+from camelid_core.notifications.delivery import Notifier, announce
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 TOKEN_VARIABLE = "CAMELID_JOIN_TOKEN"  # noqa: S105 - the name of a variable
@@ -50,14 +51,15 @@ def worker(
         return
     if token or token_file:
         raise UsageError("--token and --token-file belong to --join ADDRESS.")
-    runner = Worker(
-        open_store(), lease_seconds=lease, heartbeat_seconds=lease / 6, jobs=_number(jobs), machine=this_machine()
-    )
+    store = open_store()
+    runner = Worker(store, lease_seconds=lease, heartbeat_seconds=lease / 6, jobs=_number(jobs), machine=this_machine())
     with stop_on_signals(StopSignal()) as stop:
         if not once:
-            runner.run_forever(stop)
+            with Notifier(store):
+                runner.run_forever(stop)
             return
         job = runner.run_once(stop)
+        announce(store)
     typer.echo(
         "No job is queued." if job is None else f"Job {job.id} {job.state}. {job.published or job.error}".rstrip()
     )

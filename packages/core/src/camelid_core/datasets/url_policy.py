@@ -10,8 +10,9 @@ import http.client
 import ipaddress
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
@@ -83,6 +84,47 @@ def open_url(url: str, headers: Mapping[str, str], policy: UrlPolicy = PUBLIC) -
         raise DataError(f"{url!r} redirects more than {MAX_REDIRECTS} times.", "no_connection")
 
 
+def post(url: str, body: bytes, headers: Mapping[str, str], policy: UrlPolicy = PUBLIC) -> int:
+    """The status of the answer to POST; a redirect is one, and is not followed. Of the answer nothing else is read.
+
+    The whole request, from the connection on, takes no longer than the policy's `seconds`.
+
+    Raises:
+        UsageError: the policy does not allow the URL.
+        DataError: nor one of its addresses; or the server cannot be reached, or its answer is no HTTP.
+    """
+    parts = split_url(url, policy)
+    try:
+        with closing(_connect(parts, policy)) as connection, _limited(connection, policy.seconds):
+            connection.request("POST", _request_target(parts), body=body, headers=dict(headers))
+            return connection.getresponse().status
+    except DataError:
+        raise
+    except (OSError, http.client.HTTPException, ValueError) as error:  # a TLS socket that was cut off says ValueError
+        raise DataError(f"{parts.hostname} cannot be reached: {_reason(error)}.", "no_connection") from None
+
+
+@contextmanager
+def _limited(connection: http.client.HTTPConnection, seconds: float) -> Iterator[None]:
+    """Cut the connection off after so long, however often a byte comes. Raises TimeoutError: it was."""
+    over = threading.Event()
+
+    def cut(channel: socket.socket) -> None:
+        over.set()
+        with suppress(OSError):
+            channel.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut, (connection.sock,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if over.is_set():  # http.client takes half an answer for a whole one
+            raise TimeoutError
+
+
 def split_url(url: str, policy: UrlPolicy) -> SplitResult:
     """Raises UsageError: not a URL that is opened, whatever its host's addresses are."""
     if not url.isprintable() or " " in url or "\\" in url:
@@ -98,7 +140,7 @@ def split_url(url: str, policy: UrlPolicy) -> SplitResult:
         also = "" if "http" in policy.schemes else " For a server of your own, add --own-network."
         raise UsageError(f"{url!r} is not opened: only {' and '.join(policy.schemes)}.{also}")
     if parts.username is not None or parts.password is not None:
-        raise UsageError("a URL with a name or password in it is not opened: it would be noted with the dataset.")
+        raise UsageError("a URL with a name or password in it is not opened: it would be stored and shown.")
     return parts
 
 

@@ -18,11 +18,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from camelid_core.config import validate
 from camelid_core.events import EventLog
 from camelid_core.tasks import Interrupted, StopRequest, Task
 
 from .attempt_result import AttemptResult, ExitCode, Outcome
+from .detached_order import BeatenLease
 from .job import ACTIVE, Job
 from .publication import destination
 from .run_directories import EVENTS, JOBS_DATABASE, OUTPUT, attempt_directory, earlier_attempts
@@ -77,11 +77,11 @@ def main(arguments: Sequence[str] | None = None, tasks: Callable[[], TaskRegistr
     options = _parse(arguments)
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before anything loads torch: up to 10 times faster on a busy machine
     os.environ["CAMELID_HOME"] = str(options.home)
-    store = JobStore(options.home / JOBS_DATABASE)
+    directory = attempt_directory(options.home, options.job, options.epoch)
+    store = BeatenLease(directory) if options.detached else JobStore(options.home / JOBS_DATABASE)
     job = store.get(options.job)
     if job.epoch != options.epoch or job.state not in ACTIVE:
         return ExitCode.FENCED
-    directory = attempt_directory(options.home, job.id, job.epoch)
     context = AttemptContext(directory, job.name, attempt_directory(options.home, job.leader or job.id, job.epoch))
     _install_signal_handlers(context)
     watchdog = Watchdog(store, job, context.request_stop)
@@ -90,12 +90,13 @@ def main(arguments: Sequence[str] | None = None, tasks: Callable[[], TaskRegistr
     if watchdog.fenced and result.how == Outcome.SAVED:
         result = AttemptResult(Outcome.FENCED)
     watchdog.task_ended(result.exit_code)
-    _write_result(result, directory)
-    return result.exit_code
+    return _write_result(result, directory)
 
 
 def _run(job: Job, context: AttemptContext, tasks: Callable[[], TaskRegistry]) -> AttemptResult:
     try:
+        from camelid_core.config import validate  # by now the watchdog runs: pydantic may take its time
+
         task = tasks()[job.task]
         config = validate(task.load_config(), job.config, f"job {job.id}")
         target = None if job.leader else destination(config)
@@ -109,11 +110,15 @@ def _run(job: Job, context: AttemptContext, tasks: Callable[[], TaskRegistry]) -
     return AttemptResult(Outcome.SUCCEEDED, summary=dict(summary), publish_to=str(target) if target else None)
 
 
-def _write_result(result: AttemptResult, directory: Path) -> None:
+def _write_result(result: AttemptResult, directory: Path) -> int:
+    """The exit code: of the result, or of what kept it from being written, most likely a full disk."""
     try:
         result.write(directory)
-    except OSError:
-        _print_traceback()  # a full disk, most likely; the exit code says as much
+    except OSError as error:
+        _print_traceback()
+        succeeded = result.how == Outcome.SUCCEEDED
+        return AttemptResult.from_exception(error).exit_code if succeeded else result.exit_code
+    return result.exit_code
 
 
 def _print_traceback() -> None:
@@ -140,6 +145,7 @@ def _installed_tasks() -> TaskRegistry:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="camelid_core.jobs.attempt", description="Run one attempt at a job.")
     parser.add_argument("--home", type=Path, required=True, help="the directory that holds all state")
+    parser.add_argument("--detached", action="store_true", help="the job is in the attempt's directory, not in a table")
     parser.add_argument("job", type=int)
     parser.add_argument("epoch", type=int)
     return parser.parse_args(arguments)

@@ -19,7 +19,6 @@ from typing import Any, Self
 
 from camelid_core.errors import CamelidError, DiskFull, PluginError
 from camelid_core.integrity import write_durably
-from camelid_core.plugin_faults import plugin_fault
 
 from .connection_errors import is_connection_error
 from .run_directories import LOG, RESULT
@@ -81,7 +80,9 @@ class AttemptResult:
 
     @classmethod
     def from_exception(cls, error: BaseException) -> Self:
-        """The outcome and the message of the exception that ended an attempt."""
+        """The outcome and the message of the exception that ended an attempt; one that brings a result has its own."""
+        if isinstance(brought := getattr(error, "attempt_result", None), cls):
+            return brought
         chain = list(_exception_chain(error))
         if any(_is_disk_full(each) for each in chain):
             message = next((str(each) for each in chain if isinstance(each, DiskFull)), _DISK_ADVICE)
@@ -99,6 +100,8 @@ class AttemptResult:
             return cls(Outcome.FAILED, str(error), _snake_case(kind.__name__))
         if any(_is_accelerator_error(each) for each in chain):
             return cls(Outcome.FAILED, f"The graphics card failed: {_first_line(error)}.", "accelerator")
+        from camelid_core.plugin_faults import plugin_fault  # most attempts succeed, and start sooner without it
+
         if fault := plugin_fault(error):
             return cls(Outcome.FAILED, f"{fault} The log has the traceback.", "plugin_error")
         return cls(Outcome.FAILED, f"{_last_line(error)} (the log has the traceback)", "crash")

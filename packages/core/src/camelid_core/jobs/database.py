@@ -15,8 +15,6 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-import psutil
-
 from camelid_core import staging
 from camelid_core.errors import JobError
 from camelid_core.file_permissions import make_private_directory
@@ -75,7 +73,9 @@ class Database:
         wait = self._busy_seconds if busy_seconds is None else busy_seconds
         connection = sqlite3.connect(address, uri=True, timeout=wait, isolation_level=None)
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA synchronous=FULL")
+        # EXTRA, not FULL: the deletion of the journal commits, and FULL does not sync it. After a power cut the journal
+        # would be back, and undo what was acknowledged.
+        connection.execute("PRAGMA synchronous=EXTRA")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA mmap_size=0")
         return connection
@@ -116,7 +116,7 @@ class Database:
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have done it
             for number in range(version, self._version):
-                for statement in self._migrations[number].split(";"):
+                for statement in _statements(self._migrations[number]):
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version={max(version, self._version)}")
             connection.execute("COMMIT")
@@ -152,6 +152,16 @@ class Database:
         )
 
 
+def _statements(script: str) -> Iterator[str]:
+    """Each statement of a script; one that defines a trigger holds others."""
+    statement = ""
+    for part in script.split(";"):
+        statement += f"{part};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
 class ChangeMark:
     """While entered, `changed()` says whether the file was written since it was last asked: one read of its header, so
     cheap that it can be asked ten times a second."""
@@ -183,6 +193,8 @@ class ChangeMark:
 
 def _refuse_network(directory: Path) -> None:
     """SQLite's locks do not hold on network file systems."""
+    import psutil  # only where a table is made: an attempt starts sooner without it
+
     mounts = [
         (len(disk.mountpoint), disk.fstype)
         for disk in psutil.disk_partitions(all=True)

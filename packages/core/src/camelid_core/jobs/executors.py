@@ -6,19 +6,18 @@ Knows how to start, signal and kill a process. Knows nothing of job states or of
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from camelid_core.file_permissions import open_private
 from camelid_core.subprocesses import child_environment, module_command, variables_with_credentials
 
 from .job import Job
-from .process_identity import ATTEMPT_VARIABLE, ProcessIdentity
+from .process_identity import ATTEMPT_VARIABLE, ProcessIdentity, new_mark
 from .run_directories import LOG, home_of
 from .this_machine import VISIBLE
 
@@ -26,7 +25,8 @@ _BLOCKED_SIGNALS = {signal.SIGTERM, signal.SIGUSR1}
 
 
 class AttemptHandle(Protocol):
-    """One started attempt."""
+    """One started attempt. One whose attribute `outlives_worker` is true goes on when its worker stops or dies, and the
+    next worker attaches itself to it."""
 
     @property
     def identity(self) -> str:
@@ -55,6 +55,15 @@ class Executor(Protocol):
         """Kill whatever an earlier attempt, whose directory this is, left running."""
 
 
+@runtime_checkable
+class AttachesAttempts(Protocol):
+    """An executor whose attempts outlive their worker."""
+
+    def attach(self, job: Job, directory: Path) -> AttemptHandle | None:
+        """The attempt in `directory`, if an earlier worker started it and it still runs: the job goes on with it.
+        None where it has ended or was asked to stop."""
+
+
 class LocalExecutor:
     """A child process in a session of its own: it outlives neither its lease nor a cancellation.
 
@@ -75,7 +84,7 @@ class LocalExecutor:
 
     def start(self, job: Job, directory: Path) -> AttemptHandle:
         home = home_of(directory)
-        mark = secrets.token_hex(16)
+        mark = new_mark(job.id, job.epoch)
         command = module_command(self._module, "--home", str(home), str(job.id), str(job.epoch))
         environment = child_environment(os.environ) | {"CAMELID_HOME": str(home), ATTEMPT_VARIABLE: mark}
         if job.assigned is not None and job.assigned.cards is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,13 @@ def run_in_foreground(
     name: str = "",
     on_event: OnEvent | None = None,
     home: Path | None = None,
+    on_queued: Callable[[JobStore, Job], object] = lambda store, job: None,
 ) -> Job:
     """Submit a job, run it here, and return it once it has ended.
 
     It is a job like any other: listed, logged, and resumed by a worker should this process die.
     Ctrl-C once saves and cancels (`job.error` says how to resume), as does closing the terminal; Ctrl-C
-    twice kills it at once.
+    twice kills it at once. `on_queued` is called before it begins.
 
     Raises:
         UsageError: it needs several machines at a time.
@@ -56,6 +57,7 @@ def run_in_foreground(
     values = config.model_dump(mode="json") if isinstance(config, Config) else config
     refuse_alone(values)
     job = store.submit(task, values, name, hold_seconds=_RESERVED_SECONDS, needs=needs_of(store, task, values))
+    on_queued(store, job)
     return run_queued_job(store, job.id, on_event)
 
 

@@ -20,7 +20,23 @@ CREATE TABLE machine (
   revoked REAL NOT NULL DEFAULT 0, description TEXT NOT NULL DEFAULT '{}'
 ) STRICT
 """
-VERSION = 5
+_OUTBOX = """
+CREATE TABLE job_listener (
+  job INTEGER NOT NULL, url TEXT NOT NULL, own_network INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (job, url)
+) STRICT;
+CREATE TABLE job_end (
+  job INTEGER NOT NULL, epoch INTEGER NOT NULL, url TEXT NOT NULL DEFAULT '', own_network INTEGER NOT NULL DEFAULT 0,
+  tries INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL DEFAULT 0, PRIMARY KEY (job, epoch, url)
+) STRICT;
+CREATE TRIGGER job_ended AFTER UPDATE OF state ON job
+WHEN NEW.leader = 0 AND OLD.state <> NEW.state
+  AND (NEW.state IN ('succeeded', 'failed') OR (NEW.state = 'paused' AND OLD.state IN ('claimed', 'running', 'lost')))
+BEGIN INSERT OR IGNORE INTO job_end (job, epoch) VALUES (NEW.id, NEW.epoch); END;
+CREATE TRIGGER job_deleted AFTER DELETE ON job
+BEGIN DELETE FROM job_listener WHERE job = OLD.id; DELETE FROM job_end WHERE job = OLD.id; END
+"""
+"""Ends of jobs that are still to be announced, and who is told of one job alone."""
+VERSION = 6
 MIGRATIONS = {
     1: """
 ALTER TABLE job ADD COLUMN depends_on TEXT NOT NULL DEFAULT '[]';
@@ -40,6 +56,7 @@ ALTER TABLE job ADD COLUMN rank INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE job ADD COLUMN address TEXT NOT NULL DEFAULT '{}';
 CREATE INDEX job_by_leader ON job (leader) WHERE leader <> 0
 """,
+    5: _OUTBOX,
 }
 """What makes of a schema of some version the next one."""
 
@@ -62,7 +79,8 @@ CREATE TABLE worker (
   name TEXT PRIMARY KEY, pid INTEGER NOT NULL, boot TEXT NOT NULL, until REAL NOT NULL,
   resources TEXT NOT NULL DEFAULT 'null'
 ) STRICT;
-{_MACHINES}"""
+{_MACHINES};
+{_OUTBOX}"""
 
 _COLUMNS = [field.name for field in fields(Job) if field.name != "id"]
 _IMMUTABLE = {"task", "config", "name", "key", "created", "depends_on", "user", "nodes", "leader", "rank"}

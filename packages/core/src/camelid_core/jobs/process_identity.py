@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import secrets
 import signal
 import time
 from contextlib import suppress
@@ -23,7 +25,7 @@ from camelid_core.integrity import write_durably
 from .clock import boot_id
 
 ATTEMPT_VARIABLE = "CAMELID_ATTEMPT"
-"""The environment variable that all processes of one attempt share."""
+"""The environment variable that all processes of one attempt share: its mark, as `new_mark` makes it."""
 
 _FILE = "process.json"
 _MAX_KILL_ROUNDS = 10
@@ -96,6 +98,17 @@ class ProcessIdentity:
                     process.kill()  # psutil checks the start time again before it signals
                     killed += 1
         return killed
+
+
+def new_mark(job_id: int, epoch: int) -> str:
+    """Says whose attempt a process belongs to, and is like no other: `17-2-` and a random number."""
+    return f"{job_id}-{epoch}-{secrets.token_hex(16)}"
+
+
+def attempt_of_mark(mark: str) -> tuple[int, int] | None:
+    """Job and epoch of an attempt; None if that is no mark."""
+    found = re.fullmatch(r"(\d{1,18})-(\d{1,18})-[0-9a-f]{32}", mark, re.ASCII)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def process_start_time(pid: int) -> str:

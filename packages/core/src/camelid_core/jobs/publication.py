@@ -89,6 +89,12 @@ def publish(store: JobStore, job: Job, attempt: Path, result: AttemptResult, ver
     placed = _already_placed(attempt)
     if placed is not None:
         return store.publish(job, lambda: placed, result.summary)
+    if not output.exists() and (attempt / PLACEMENT).exists():
+        (attempt / RESULT).unlink()  # a retry must do the work again: there is nothing left to publish
+        raise JobError(
+            "the result was put to its place, and is there no more: it was moved or deleted before it could be written "
+            f"down as published. `camelid jobs retry {job.id}` makes it anew."
+        )
     if not output.exists():
         return store.finish(job, JobState.SUCCEEDED, summary=result.summary)
     try:

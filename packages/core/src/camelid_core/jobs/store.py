@@ -38,14 +38,14 @@ class JobStore:
     """Jobs in one SQLite file. Every method may be called from any thread.
 
     `backoff` are the seconds that a lost job waits before its first, second … retry; after the
-    last one it has failed.
+    last one it has failed. The first wait is short: until the lease was over, half a minute had passed already.
     """
 
     def __init__(
         self,
         path: Path,
         clock: Clock | None = None,
-        backoff: tuple[float, ...] = (10.0, 20.0, 40.0),
+        backoff: tuple[float, ...] = (2.0, 20.0, 40.0),
         busy_seconds: float = 30.0,
     ) -> None:
         self.path = path
@@ -226,7 +226,7 @@ class JobStore:
     ) -> Job | None:
         """Take the next queued job for which the machine has room, or the queued job `only`, whatever its time and
         whatever runs; None if there is none, or it waits for others. Without a `machine` there is always room. Who says
-        at which `address` it is reached may get a node of a group; without, `only` runs as if alone."""
+        at which `address` it is reached may get a node of a group; without it `only` runs alone."""
         claimant = Claimant(worker, machine, job_settings(self.path.parent), address or {})
         now = {**self._now(), "wall": self.clock.wall()}
 
@@ -336,10 +336,10 @@ class JobStore:
             lost = _transition(db, held, JobState.LOST, not_before=not_before, boot=self.clock.boot(), error=why)
             return self._requeue(db, lost)
 
-    def mark_lost(self, job: Job) -> Job:
-        """The attempt vanished while its worker is alive."""
+    def mark_lost(self, job: Job, why: str = "") -> Job:
+        """The attempt vanished while its worker is alive; `why` is a sentence, where no worker died."""
         with self.database.write() as db:
-            return self._mark_lost(db, _row_held_by(db, job))
+            return self._mark_lost(db, _row_held_by(db, job), why)
 
     def try_again(self, job: Job, error: str, kind: str) -> Job:
         """The attempt failed, and another may not: queue the job again, to be begun after a while; of a group all
@@ -386,7 +386,7 @@ class JobStore:
         last = db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'job'").fetchone()[0]
         return 1 + int(max(last or 0, highest_job_number(self.path.parent)))
 
-    def _mark_lost(self, db: sqlite3.Connection, job: Job) -> Job:
+    def _mark_lost(self, db: sqlite3.Connection, job: Job, why: str = "") -> Job:
         who = f"The worker of its node {job.rank}" if job.in_group else "Its worker"
         if job.leader:  # no group goes on without one of its nodes
             job = _find(db, job.leader)
@@ -395,15 +395,16 @@ class JobStore:
             return self._requeue(db, lost)
         if lost.retries >= len(self._backoff):
             error = (
-                f"{who} died {lost.retries + 1} times; see `camelid jobs logs {job.id}`, "
+                f"{f'{why} It was lost' if why else f'{who} died'} {lost.retries + 1} times; "
+                f"see `camelid jobs logs {job.id}`, "
                 f"then `camelid jobs retry {job.id}`."
             )
             return _transition(db, lost, JobState.FAILED, error=error, error_kind="lost", ended=self.clock.wall())
         wait = self._backoff[lost.retries]
         return _update(
             db, lost, retries=lost.retries + 1, not_before=self.clock.now() + wait,
-            error_kind="lost", error=f"{who} died; another takes it up again in {wait:g} s, "
-            f"`camelid jobs retry {job.id}{'' if job.nodes > 1 else ' --here'}` at once.",
+            error_kind="lost", error=f"{f'{why} A worker' if why else f'{who} died; another'} takes it up again in "
+            f"{wait:g} s, `camelid jobs retry {job.id}{'' if job.nodes > 1 else ' --here'}` at once.",
         )  # fmt: skip
 
     def _requeue(self, db: sqlite3.Connection, job: Job) -> Job:
@@ -434,10 +435,10 @@ def _find_leader(db: sqlite3.Connection, job_id: int) -> Job:
 
 
 def _waiting_for(db: sqlite3.Connection, job_id: int) -> Iterator[Job]:
-    """The jobs that wait for the result of one."""
+    """The jobs that need the result of one: also those that run, for should their worker die they are begun again."""
     query = (
         "SELECT job.* FROM job, json_each(job.depends_on) AS needed WHERE needed.value = ? "
-        "AND job.state IN ('queued', 'lost', 'paused') ORDER BY job.id"
+        "AND job.state IN ('queued', 'claimed', 'running', 'lost', 'paused') ORDER BY job.id"
     )
     return (from_row(row) for row in db.execute(query, (job_id,)))
 

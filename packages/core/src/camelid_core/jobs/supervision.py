@@ -54,9 +54,15 @@ class EventRelay:
 
 
 def supervise(
-    handle: AttemptHandle, lease: JobLease, stop: StopSignal, relay: EventRelay, save_seconds: float = SAVE_SECONDS
+    handle: AttemptHandle,
+    lease: JobLease,
+    stop: StopSignal,
+    relay: EventRelay,
+    save_seconds: float = SAVE_SECONDS,
+    leave_on_stop: bool = False,
 ) -> int | None:
-    """Wait until the attempt ends: its exit code, or None if another attempt holds the job by now.
+    """Wait until the attempt ends: its exit code, or None if it goes on without this worker: another one holds the job
+    by now, or `stop` came and `leave_on_stop` holds.
 
     An attempt that is to save has `save_seconds` for it, or as long as it announced before; one that is to finish has
     no deadline, for that is still the requested work.
@@ -64,7 +70,7 @@ def supervise(
     sent = ""
     sent_at = float("inf")
     while (code := handle.poll()) is None:
-        if lease.lost:
+        if lease.lost or (stop and leave_on_stop):
             return None
         requested = "save" if stop or lease.job.request in ("pause", "cancel") else lease.job.request
         if requested == "save" and sent != "save":

@@ -12,12 +12,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-import psutil
-
 from camelid_core.errors import JobError
 from camelid_core.tasks import StopRequest
 
 from .attempt_result import ExitCode
+from .detached_order import BeatenLease
 from .job import ACTIVE, Job, JobRequest
 from .store import JobStore
 
@@ -32,7 +31,7 @@ _STOP_REQUESTS: dict[JobRequest, StopRequest] = {
 class Watchdog(threading.Thread):
     """`fenced` once another attempt holds the job, or the lease has expired."""
 
-    def __init__(self, store: JobStore, job: Job, request_stop: Callable[[StopRequest], None]) -> None:
+    def __init__(self, store: JobStore | BeatenLease, job: Job, request_stop: Callable[[StopRequest], None]) -> None:
         super().__init__(name="watchdog", daemon=True)
         self._store = store
         self._job = job
@@ -81,6 +80,8 @@ def cap_log(descriptor: int, limit: int) -> None:
 
 
 def _exit_with_children(exit_code: int) -> None:
+    import psutil  # an attempt starts sooner without it
+
     with suppress(psutil.Error):
         for child in psutil.Process().children(recursive=True):
             with suppress(psutil.Error):

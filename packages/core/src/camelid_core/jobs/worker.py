@@ -20,13 +20,16 @@ from functools import partial
 from pathlib import Path
 
 from camelid_core import staging
+from camelid_core.durable_directories import fsync_directory
 from camelid_core.errors import CamelidError, ConfigError, JobError, StaleAttempt
 from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, make_private_directory
 
 from .attempt_result import AttemptResult, Outcome
 from .claims import crowding
 from .database import ChangeMark, TableUnavailable
-from .executors import Executor, LocalExecutor
+from .detached import PREEMPTED
+from .detached_handle import ClusterUnreachable
+from .executors import AttachesAttempts, AttemptHandle, Executor, LocalExecutor
 from .groups import PEER_LOST
 from .job import Job, JobState
 from .job_threads import JobThreads
@@ -45,6 +48,7 @@ from .run_directories import OUTPUT, attempt_directory, earlier_attempts, keep_r
 from .start_conditions import waits_for
 from .stop_signals import StopSignal
 from .store import JobStore
+from .strays import kill_strays
 from .supervision import SAVE_SECONDS, EventRelay, OnEvent, supervise
 
 ExecutorFor = Callable[[Job], Executor]
@@ -93,6 +97,7 @@ class Worker:
         """Work until `stop`; running jobs then save and are queued again for the next worker."""
         failures = 0
         staging.sweep_below(self.home)
+        kill_strays(self.store)  # a worker that was killed in `_sweep` could not
         with (
             WorkerPresence(self.store, self.name, self._machine),
             ChangeMark(self.store.database) as mark,
@@ -116,7 +121,7 @@ class Worker:
                     _wait(lambda: stop or threads.any_ended or (threads.has_room and mark.changed()))
 
     def _begin_next(self, threads: JobThreads, stop: StopSignal) -> bool:
-        self.store.sweep_lost()
+        self._sweep()
         job = self._claim()
         if job is not None:
             threads.start(partial(self._run_under_lease, job, stop))
@@ -134,13 +139,13 @@ class Worker:
 
     def run_once(self, stop: StopSignal | None = None) -> Job | None:
         """Run the next job, if there is one, and return it as it is afterwards."""
-        self.store.sweep_lost()
+        self._sweep()
         job = self._claim()
         return None if job is None else self._run_under_lease(job, StopSignal() if stop is None else stop)
 
     def run_job(self, job_id: int, on_event: OnEvent | None = None, stop: StopSignal | None = None) -> Job:
         """Run one queued job in the foreground; `stop` cancels it, so that no other worker resumes it."""
-        self.store.sweep_lost()
+        self._sweep()
         refuse_alone(self.store.get(job_id).config)
         job = self.store.claim(self.name, self._lease_seconds, only=job_id, machine=self._machine)
         if job is None:
@@ -153,6 +158,11 @@ class Worker:
             if why:
                 on_event({"kind": "log", "text": f"It begins at once, although there is no room for it: {why}."})
         return self._run_under_lease(job, StopSignal() if stop is None else stop, on_event, cancel_on_stop=True)
+
+    def _sweep(self) -> None:
+        """Take back what dead workers held, and end what they left running."""
+        if self.store.sweep_lost():
+            kill_strays(self.store)
 
     def run_claimed(self, job: Job, stop: StopSignal) -> Job:
         """Run a job that was claimed under this worker's name; after `stop` it is queued again."""
@@ -168,6 +178,10 @@ class Worker:
                 return self.store.get(job.id)
             except TableUnavailable:
                 raise
+            except ClusterUnreachable as error:
+                with suppress(StaleAttempt):
+                    return self.store.mark_lost(job, str(error))
+                return self.store.get(job.id)
             except Exception as error:  # any other error ends the job, not the worker
                 if not isinstance(error, CamelidError):
                     traceback.print_exc()
@@ -179,7 +193,9 @@ class Worker:
         job = lease.job
         directory = attempt_directory(self.home, job.id, job.epoch)
         executor = self._executor_for(job)
-        clear_earlier_attempts(directory, executor, only_records=bool(job.leader))
+        attached = attach_to_running(executor, job, directory)
+        goes_on = None if attached is None else attached[0]
+        clear_earlier_attempts(directory, executor, only_records=bool(job.leader), goes_on=goes_on)
         success = None if job.leader else unpublished_success(self.home, job.id)
         if success is not None:
             return publish(self.store, self.store.start(job), *success, self._verify)
@@ -188,34 +204,54 @@ class Worker:
             if rendezvous is None:
                 return self._record_end(job, AttemptResult(Outcome.SAVED), stop)
             executor = on_node(executor, rendezvous)
-        make_private_directory(directory.parent, self.home)
-        directory.mkdir(PRIVATE_DIRECTORY_MODE)
         kills = count_oom_kills()
-        handle = executor.start(job, directory)
-        try:
-            self.store.start(job, handle.identity)
-            relay = EventRelay(directory, on_event, partial(note_memory, self.store, job))
-            code = supervise(handle, lease, stop, relay, self._save_seconds)
-        finally:
-            handle.kill()
-            if job.leader:
-                keep_records(directory)
+        directory, handle = attached or self._start(executor, job, directory)
+        relay = EventRelay(directory, on_event, partial(note_memory, self.store, job))
+        code = self._supervise(handle, lease, stop, relay, cancel_on_stop)
+        if job.leader:
+            keep_records(directory)
         if stop and cancel_on_stop:
             with suppress(JobError):  # it ran in the foreground: no other worker shall resume it unasked
                 self.store.request(job.id, "cancel")
+        if code is None and stop and not lease.lost:
+            return self.store.release(job)  # it goes on, and the next worker attaches itself to it
         if code is None:
             raise StaleAttempt(f"Job {job.id} was taken over.")
-        oom_killed = count_oom_kills() > kills
+        return self._record_result(lease, directory, code, count_oom_kills() > kills, stop, not cancel_on_stop)
+
+    def _record_result(
+        self, lease: JobLease, directory: Path, code: int, oom_killed: bool, stop: StopSignal, again: bool
+    ) -> Job:
+        """Record how an attempt ended, and publish what it made; with `again` the job may be tried again by itself."""
+        job = lease.job
         result = AttemptResult.read(directory) or AttemptResult.from_exit_code(code, directory, oom_killed)
         if job.in_group and result.kind == PEER_LOST:
             await_cause(lease)
         if result.how != Outcome.SUCCEEDED:
-            return self._record_end(
-                job, true_cause(result, oom_killed), stop, again=self._tries_again and not cancel_on_stop
-            )
+            return self._record_end(job, true_cause(result, oom_killed), stop, again and self._tries_again)
         if job.leader:
             return self.store.finish(job, JobState.SUCCEEDED, summary=result.summary)
         return publish(self.store, job, directory, result, self._verify)
+
+    def _supervise(
+        self, handle: AttemptHandle, lease: JobLease, stop: StopSignal, relay: EventRelay, cancel_on_stop: bool
+    ) -> int | None:
+        """The attempt's exit code; None if it goes on without this worker."""
+        outlives, code = getattr(handle, "outlives_worker", False), None
+        try:
+            self.store.start(lease.job, handle.identity)
+            leave = outlives and not cancel_on_stop
+            code = supervise(handle, lease, stop, relay, self._save_seconds, leave)
+        finally:
+            if code is not None or not outlives:
+                handle.kill()
+        return code
+
+    def _start(self, executor: Executor, job: Job, directory: Path) -> tuple[Path, AttemptHandle]:
+        make_private_directory(directory.parent, self.home)
+        directory.mkdir(PRIVATE_DIRECTORY_MODE)
+        fsync_directory(directory.parent)  # or a power cut takes it, with all that was saved in it
+        return directory, executor.start(job, directory)
 
     def _record_end(self, job: Job, result: AttemptResult, stop: StopSignal, again: bool = False) -> Job:
         """Record the end of an attempt that did not succeed; with `again` the job may be tried again by itself."""
@@ -224,8 +260,8 @@ class Worker:
         if request in ("cancel", "pause"):
             return self._record_stopped(job, result, JobState.CANCELLED if request == "cancel" else JobState.PAUSED)
         if result.how == Outcome.FENCED:
-            return self.store.mark_lost(job)
-        if stop and result.how in (Outcome.SAVED, Outcome.KILLED):
+            return self.store.mark_lost(job, result.message)
+        if (stop and result.how in (Outcome.SAVED, Outcome.KILLED)) or result.kind == PREEMPTED:
             return self.store.release(job)
         if result.how == Outcome.SAVED and job.in_group:  # with all other nodes, one of which was asked to stop
             if job.leader:
@@ -269,14 +305,27 @@ def on_node(executor: Executor, rendezvous: Rendezvous) -> Executor:
     return executor.with_variables(rendezvous.variables())
 
 
-def clear_earlier_attempts(directory: Path, executor: Executor, only_records: bool = False) -> None:
+def clear_earlier_attempts(
+    directory: Path, executor: Executor, only_records: bool = False, goes_on: Path | None = None
+) -> None:
     """Kill what attempts before this one left running, and delete what they left half-written, or all but their
-    records."""
+    records; but for the one that `goes_on`."""
     for earlier in earlier_attempts(directory):
+        if earlier == goes_on:
+            continue
         executor.kill_leftovers(earlier)
         _delete_incomplete_output(earlier)
         if only_records:
             keep_records(earlier)
+
+
+def attach_to_running(executor: Executor, job: Job, directory: Path) -> tuple[Path, AttemptHandle] | None:
+    """The newest attempt before the one in `directory`, with its handle, if it still runs and the job can go on with
+    it."""
+    for earlier in earlier_attempts(directory)[:1]:
+        if isinstance(executor, AttachesAttempts) and (handle := executor.attach(job, earlier)) is not None:
+            return earlier, handle
+    return None
 
 
 def _delete_incomplete_output(attempt: Path) -> None:

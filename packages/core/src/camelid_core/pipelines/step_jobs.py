@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, takewhile
@@ -28,6 +29,9 @@ from camelid_core.tasks import Task
 from .pipeline_config import Step, needed_by, with_results
 
 _MANY = 10_000
+STEP_KEY_PREFIX = "pipeline:"
+"""How the keys of steps' jobs begin."""
+_STEP_KEY = re.compile(rf"{STEP_KEY_PREFIX}([^/:]+)/([^/:]+):")
 
 
 @dataclass(slots=True)
@@ -99,7 +103,8 @@ class StepJobs:
         """What the step is known by. Configurations hold the places of the results they use: so another result makes
         another step."""
         parts = [self.pipeline, step.label, step.task, config.model_dump(mode="json")]
-        return f"pipeline:{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()}"
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return f"{STEP_KEY_PREFIX}{self.pipeline}/{step.label}:{digest}"
 
     def _earlier(self, key: str) -> list[Job]:
         """All jobs of this step, the oldest first."""
@@ -135,6 +140,12 @@ class StepJobs:
 
     def _name(self, step: Step) -> str:
         return f"{self.pipeline}-{step.label}"
+
+
+def step_of(job: Job) -> tuple[str, str] | None:
+    """The pipeline (or sweep) and the step that a job was queued for, as its key has them; None for any other job."""
+    found = _STEP_KEY.match(job.key or "")
+    return (found[1], found[2]) if found else None
 
 
 def _numbered(key: str, number: int) -> str:

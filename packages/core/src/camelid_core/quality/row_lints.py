@@ -69,12 +69,21 @@ def _empty_instruction(record: Record) -> str:
 _HASHTAGS = re.compile(r"(?:(?<=\s)|\A)#[^\W\d]\w*(?:\s+#[^\W\d]\w*)*\s*\Z")
 
 
-def _trailing_hashtags(record: Record) -> str:
-    answer = record.answer
+def _hashtags_at_end(answer: str) -> str:
     if "#" not in answer[-80:]:
         return ""
     found = _HASHTAGS.search(answer, max(0, len(answer) - 400))
-    return f"the answer ends in {snippet(found[0].strip())}" if found else ""
+    return found[0].strip() if found else ""
+
+
+def ends_in_hashtags(answer: str) -> bool:
+    """Whether an answer ends in #hashtags."""
+    return bool(_hashtags_at_end(answer))
+
+
+def _trailing_hashtags(record: Record) -> str:
+    found = _hashtags_at_end(record.answer)
+    return f"the answer ends in {snippet(found)}" if found else ""
 
 
 def _without_hashtags(record: Record) -> Record | None:

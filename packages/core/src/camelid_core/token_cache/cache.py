@@ -108,6 +108,21 @@ class TokenCache:
         layouts = [shard.layout for shard in made]
         return EncodedDataset(layouts, lengths, trained, np.frombuffer(texts, np.bool_), in_use, refusals)
 
+    def encode_part(
+        self, records: Iterable[Record], encoder: Encoder, number: int, of: int, progress: EncodingProgress
+    ) -> int:
+        """Make every `of`-th shard of `records`, from shard `number` on, for a later `encode`; how many rows these are.
+        Several processes, also on several machines that share the directory, do it at the same time."""
+        directory = self.directory / encoder_key(encoder)
+        in_use = DirectoryInUse(directory)
+        done = 0
+        for chunk in islice(_chunks(records), number, None, of):
+            _read_or_write_shard(directory, encoder, chunk)
+            done += len(chunk)
+            progress(done, None)
+        del in_use
+        return done
+
     def entries(self) -> list[CacheEntry]:
         """What the cache holds, the last used first."""
         groups: dict[tuple[str, str], list[tuple[dict[str, str], os.stat_result]]] = {}

@@ -9,13 +9,13 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable
 
+from camelid_core.prometheus_text import MetricFamily, metrics_text
+
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 Labels = tuple[tuple[str, str], ...]
 
 
 class Counter:
-    kind = "counter"
-
     def __init__(self, name: str, help: str) -> None:
         self.name, self.help = name, help
         self.values: dict[Labels, float] = defaultdict(float)
@@ -23,23 +23,24 @@ class Counter:
     def add(self, amount: float = 1, **labels: str) -> None:
         self.values[tuple(labels.items())] += amount
 
-    def lines(self) -> list[str]:
-        return [f"{self.name}{_braces(labels)} {value:g}" for labels, value in (self.values or {(): 0.0}).items()]
+    def family(self) -> MetricFamily:
+        family = MetricFamily(self.name, self.help, "counter")
+        for labels, value in (self.values or {(): 0.0}).items():
+            family.add(value, **dict(labels))
+        return family
 
 
 class Gauge:
-    kind = "gauge"
-
     def __init__(self, name: str, help: str, read: Callable[[], float]) -> None:
         self.name, self.help, self._read = name, help, read
 
-    def lines(self) -> list[str]:
-        return [f"{self.name} {self._read():g}"]
+    def family(self) -> MetricFamily:
+        family = MetricFamily(self.name, self.help)
+        family.add(self._read())
+        return family
 
 
 class Histogram:
-    kind = "histogram"
-
     def __init__(self, name: str, help: str) -> None:
         self.name, self.help = name, help
         self._counts = [0] * (len(_BUCKETS) + 1)
@@ -49,13 +50,10 @@ class Histogram:
         self._counts[bisect_left(_BUCKETS, value)] += 1
         self._sum += value
 
-    def lines(self) -> list[str]:
-        lines, total = [], 0
-        for bound, count in zip((*_BUCKETS, float("inf")), self._counts, strict=True):
-            total += count
-            edge = "+Inf" if bound == float("inf") else f"{bound:g}"
-            lines.append(f'{self.name}_bucket{{le="{edge}"}} {total}')
-        return [*lines, f"{self.name}_sum {self._sum:g}", f"{self.name}_count {total}"]
+    def family(self) -> MetricFamily:
+        family = MetricFamily(self.name, self.help, "histogram")
+        family.add_counts(self._counts, self._sum, _BUCKETS)
+        return family
 
 
 class Metrics:
@@ -77,13 +75,4 @@ class Metrics:
         self._all.append(Gauge(name, help, read))
 
     def text(self) -> str:
-        lines: list[str] = []
-        for each in self._all:
-            lines += [f"# HELP {each.name} {each.help}", f"# TYPE {each.name} {each.kind}", *each.lines()]
-        return "\n".join(lines) + "\n"
-
-
-def _braces(labels: Labels) -> str:
-    escaped = ((key, value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")) for key, value in labels)
-    inside = ",".join(f'{key}="{value}"' for key, value in escaped)
-    return f"{{{inside}}}" if inside else ""
+        return metrics_text(each.family() for each in self._all)

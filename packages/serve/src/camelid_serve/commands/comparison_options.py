@@ -20,7 +20,7 @@ Models = Annotated[
 ]
 Lengths = Annotated[str, typer.Option(help="Context lengths in tokens: 256,512,1024.", show_default=False)]
 Rope = Annotated[str, typer.Option(help="RoPE scalings to compare too: linear:2,dynamic:2,yarn:2.", show_default=False)]
-_OVERRIDE = re.compile(r"[a-z_]+=")
+OVERRIDE = re.compile(r"[a-z_]+=")
 
 
 def configure_comparison(
@@ -31,7 +31,7 @@ def configure_comparison(
     Raises:
         ConfigError: an unknown field or a value out of bounds.
     """
-    overrides = [each for each in given if _OVERRIDE.match(each)]
+    overrides = [each for each in given if OVERRIDE.match(each)]
     models = [each for each in given if each not in overrides]
     lists = {"models": models, "lengths": _parts(lengths), "rope": _parts(rope)}
     given_lists = {key: value for key, value in lists.items() if value}

@@ -1,4 +1,5 @@
-"""`camelid eval answers|context|passkey|parity`; without one of these words it is `answers`."""
+"""`camelid eval score|answers|context|passkey|parity|list|rows`; without one of these words it is `score` where a task
+or a suite is named, else `answers`."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import typer
 from camelid_core.commands.output import print_rows
 from camelid_core.commands.run_job import print_summary, run_job
 from camelid_core.jobs.job import Job
+from camelid_core.statistics import Difference, Estimate
 from typer.core import TyperGroup
 
 from camelid_serve.config import EvaluateConfig
@@ -18,22 +20,25 @@ from camelid_serve.evaluations.long_context_config import ContextConfig, Passkey
 from .common_options import MaxNewTokens, Seed, Temperature, configure, given
 from .comparison_options import Lengths, Models, Rope, configure_comparison
 from .parity import parity
+from .score import list_evaluations, rows_needed, score
 
 
 class _Evaluations(TyperGroup):
-    """Takes `camelid eval MODEL` for `camelid eval answers MODEL`."""
+    """Takes `camelid eval MODEL… --task NAME` for `camelid eval score …`, and `camelid eval MODEL` for `camelid eval
+    answers MODEL`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] != "--help" and args[0] not in self.commands:
-            args = ["answers", *args]
+            scored = any(each.partition("=")[0] in ("--task", "--suite") for each in args)
+            args = ["score" if scored else "answers", *args]
         return super().parse_args(ctx, args)
 
 
 app = typer.Typer(
     cls=_Evaluations,
     no_args_is_help=True,
-    help="Evaluate: answer accuracy, perplexity and passkey retrieval by context length, engine parity. "
-    "`eval MODEL` means `eval answers MODEL`.",
+    help="Evaluate: scores and suites with intervals, perplexity and passkeys by context length, engine parity. "
+    "`eval MODEL… --task NAME` means `eval score …`, and `eval MODEL` means `eval answers MODEL`.",
 )
 
 Name = Annotated[str, typer.Option(help="Name of the job and its result.")]
@@ -104,6 +109,9 @@ def passkey(
 
 
 app.command()(parity)
+app.command()(score)
+app.command("list")(list_evaluations)
+app.command("rows")(rows_needed)
 
 
 def _report_comparison(job: Job, as_json: bool, table: Any) -> None:
@@ -120,8 +128,17 @@ def _report_comparison(job: Job, as_json: bool, table: Any) -> None:
 
 
 def _perplexity_rows(variant: Mapping[str, Any]) -> list[dict[str, str]]:
-    cells = {str(p["length"]): "–" if p["perplexity"] is None else f"{p['perplexity']:.4g}" for p in variant["points"]}
-    return [{"perplexity": variant["label"], **cells}]
+    points = {str(point["length"]): point for point in variant["points"]}
+    cells = {length: _short(Estimate, point.get("estimate")) for length, point in points.items()}
+    rows = [{"perplexity": variant["label"], **cells}]
+    if any("difference" in point for point in points.values()):
+        differences = {length: _short(Difference, point.get("difference")) for length, point in points.items()}
+        rows.append({"perplexity": "  loss minus the first's", **differences})
+    return rows
+
+
+def _short(kind: type[Estimate] | type[Difference], value: Mapping[str, Any] | None) -> str:
+    return "–" if value is None else kind.from_json(value).short
 
 
 def _passkey_rows(variant: Mapping[str, Any]) -> list[dict[str, str]]:

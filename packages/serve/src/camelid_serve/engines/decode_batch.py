@@ -8,7 +8,6 @@ takes that of a finished one. The beginning of a prompt that the prefix cache ha
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,12 +27,10 @@ from .kv_cache import (
     new_cache,
 )
 from .logprobs import token_logprob
+from .model_call import PASS_TOKENS, ModelCall, PrefixMatch
 from .positions import dynamic_positions, forget_lengths, has_prefix_attention, native_length
-from .prefix_cache import CachedPrefix, PrefixCache, common_prefix_length, prefix_cache_bytes
+from .prefix_cache import CachedPrefix, PrefixCache, prefix_cache_bytes
 from .sampling import Sampler, sample, usable_rows
-
-_PASS_TOKENS = 64
-"""Tokens whose prefill costs more than one more forward pass."""
 
 _MAX_PREFILL_TOKENS = {"cpu": 1536}
 """Most tokens, padding included, of one prefill pass, by device type. On a CPU larger passes leave the processor's
@@ -42,9 +39,6 @@ caches: a fifth slower at 6,000 tokens."""
 _MAX_CONVERSATIONS = 32
 """With more rows than this in the batch, finished ones are not kept in the prefix cache: they are rows of a file
 (batch prediction), and no next turn of a conversation follows."""
-
-_PrefixMatch = tuple[int, CachedPrefix | None]
-"""How many of a prompt's first tokens the prefix cache has, and in which entry."""
 
 
 class DecodeRow:
@@ -95,6 +89,7 @@ class DecodeBatch:
         self.rows: list[DecodeRow] = []
         self.prefix_cache = PrefixCache(prefix_cache_bytes(model.device)) if prefix_cache is None else prefix_cache
         self._model = model
+        self._call = ModelCall(model)
         self._device = model.device
         self._cache = new_cache(model.config)
         self._keeps_all_positions = keeps_all_positions(self._cache)
@@ -104,9 +99,6 @@ class DecodeBatch:
         )
         self._mask = torch.zeros((0, 0), dtype=torch.long, device=self._device)
         self._last_tokens: list[int] = []
-        accepted = inspect.signature(model.forward).parameters
-        self._takes_positions = "position_ids" in accepted
-        self._takes_logits_to_keep = "logits_to_keep" in accepted
 
     @property
     def running(self) -> int:
@@ -145,7 +137,8 @@ class DecodeBatch:
         self._mask = torch.cat([self._mask, self._mask.new_ones((len(self.rows), 1))], dim=1)
         # finished rows stay at their position: position tables end, and dynamic RoPE follows the longest row
         positions = torch.tensor([[row.cached_tokens] for row in self.rows], device=self._device)
-        logits = self._forward([[token] for token in self._last_tokens], self._mask, self._cache, positions)
+        ids = [[token] for token in self._last_tokens]
+        logits = self._call.logits(ids, self._mask, self._cache, positions)[:, -1]
         for row in self.rows:
             row.cached_tokens += row.finish is None
         self._last_tokens = sample(logits, [row.sampler for row in self.rows])
@@ -213,32 +206,18 @@ class DecodeBatch:
                 columns = self._mask[index].nonzero()[: len(tokens), 0]
                 self.prefix_cache.add(CachedPrefix(row.request.adapter, tokens, copy_row(self._cache, index, columns)))
 
-    def _cached_prefixes(self, rows: Sequence[DecodeRow]) -> list[_PrefixMatch]:
+    def _cached_prefixes(self, rows: Sequence[DecodeRow]) -> list[PrefixMatch]:
         """For each row, the longest beginning of its prompt that the prefix cache has; a beginning that all have in
         common is computed first."""
         if not self._reuses_prefixes:
             return [(0, None)] * len(rows)
         adapter, prompts = rows[0].request.adapter, [tuple(row.request.ids) for row in rows]
-        shared = self._shared_prefix(adapter, prompts)
+        shared = self._call.shared_prefix(self.prefix_cache, adapter, prompts)
         found = (self.prefix_cache.longest_match(adapter, prompt) for prompt in prompts)
         return [max(known, shared, key=lambda each: each[0]) for known in found]
 
-    def _shared_prefix(self, adapter: str | None, prompts: Sequence[tuple[int, ...]]) -> _PrefixMatch:
-        """The beginning that all prompts share: computed once, unless the prefix cache has it."""
-        length = min([common_prefix_length(prompts[0], prompt[:-1]) for prompt in prompts])
-        known, cached = self.prefix_cache.longest_match(adapter, prompts[0][: length + 1])
-        if (length - known) * (len(prompts) - 1) < _PASS_TOKENS:
-            return known, cached
-        tokens = prompts[0][:length]
-        cache = cache_from_prefixes(self._model.config, [cached.keys_values if cached else None], [known])
-        self._forward([list(tokens[known:])], self._mask.new_ones((1, length)), cache)
-        new = CachedPrefix(adapter, tokens, copy_row(cache, 0, torch.arange(length, device=self._device)))
-        if self.prefix_cache.wants(adapter, tokens, new.bytes):
-            self.prefix_cache.add(new)
-        return length, new
-
     def _prefill(
-        self, rows: Sequence[DecodeRow], prefixes: Sequence[_PrefixMatch]
+        self, rows: Sequence[DecodeRow], prefixes: Sequence[PrefixMatch]
     ) -> list[tuple[DecodeRow, int | None]]:
         """Compute the rest of the prompts in one forward pass, sample the first tokens and let the rows join."""
         widths = [known for known, _ in prefixes]
@@ -247,8 +226,9 @@ class DecodeBatch:
         )
         prompts = [list(row.request.ids[known:]) for row, known in zip(rows, widths, strict=True)]
         longest = max(map(len, prompts))
-        mask = torch.cat([self._right_aligned_mask(widths), self._right_aligned_mask(list(map(len, prompts)))], dim=1)
-        logits = self._forward([[0] * (longest - len(ids)) + ids for ids in prompts], mask, cache)
+        lengths = list(map(len, prompts))
+        mask = torch.cat([self._call.right_aligned_mask(widths), self._call.right_aligned_mask(lengths)], dim=1)
+        logits = self._call.logits([[0] * (longest - len(ids)) + ids for ids in prompts], mask, cache)[:, -1]
         first = sample(logits, [row.sampler for row in rows])
         for row in rows:
             row.cached_tokens = len(row.request.ids)
@@ -256,12 +236,6 @@ class DecodeBatch:
         accepted = self._accept_tokens(rows, first, logits)
         self._evict_failed()
         return accepted
-
-    def _right_aligned_mask(self, widths: Sequence[int]) -> torch.Tensor:
-        """An attention mask: of each row the last `widths` columns count."""
-        longest = max(widths)
-        columns = torch.arange(longest, device=self._device)
-        return (columns >= longest - torch.tensor(widths, device=self._device)[:, None]).long()
 
     def _join(self, rows: Sequence[DecodeRow], first: Sequence[int], cache: Any, mask: torch.Tensor) -> None:
         """Let rows join the batch: in the slots of finished ones, then in new slots."""
@@ -293,23 +267,6 @@ class DecodeBatch:
                 accepted.append((row, row.accept(token)))
         return accepted
 
-    def _forward(
-        self, ids: list[list[int]], mask: torch.Tensor, cache: Any, positions: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Logits after the last token of each row. Positions are counted from the attention mask, unless given."""
-        options: dict[str, Any] = {"logits_to_keep": 1} if self._takes_logits_to_keep else {}
-        if self._takes_positions:
-            counted = (mask.cumsum(-1) - 1).clamp(min=0)[:, -len(ids[0]) :] if positions is None else positions
-            options["position_ids"] = counted
-        output = self._model(
-            input_ids=torch.tensor(ids, device=self._device),
-            attention_mask=mask,
-            past_key_values=cache,
-            use_cache=True,
-            **options,
-        )
-        return output.logits[:, -1]
-
 
 def _prefill_groups(lengths: Sequence[int], most: int | None) -> list[list[int]]:
     """Which rows share a prefill pass, the longest first; another pass begins where padding would take longer than
@@ -318,7 +275,7 @@ def _prefill_groups(lengths: Sequence[int], most: int | None) -> list[list[int]]
     groups = [[order[0]]]
     for place, number in enumerate(order[1:], 1):
         longest = lengths[groups[-1][0]]
-        padded = 4 * lengths[number] < 3 * longest and (longest - lengths[number]) * (len(order) - place) > _PASS_TOKENS
+        padded = 4 * lengths[number] < 3 * longest and (longest - lengths[number]) * (len(order) - place) > PASS_TOKENS
         if padded or (most is not None and longest * (len(groups[-1]) + 1) > most):
             groups.append([])
         groups[-1].append(number)

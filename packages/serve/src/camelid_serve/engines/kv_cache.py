@@ -140,6 +140,15 @@ def copy_row(cache: DynamicCache, row: int, columns: torch.Tensor) -> RowKeysVal
     ]
 
 
+def select_rows(cache: DynamicCache, config: Any, rows: torch.Tensor) -> DynamicCache:
+    """Another KV cache with copies of these rows, in this order; one may come several times."""
+    selected = new_cache(config)
+    for layer, other in zip(cache.layers, selected.layers, strict=True):
+        if layer.is_initialized:
+            other.hold(layer.keys.index_select(0, rows), layer.values.index_select(0, rows))
+    return selected
+
+
 def cache_from_prefixes(config: Any, prefixes: Sequence[RowKeysValues | None], widths: Sequence[int]) -> DynamicCache:
     """A KV cache whose rows hold the first `widths` columns of these prefixes, right-aligned; None holds nothing."""
     cache = new_cache(config)

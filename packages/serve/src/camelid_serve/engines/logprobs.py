@@ -25,7 +25,7 @@ _STRIDE = 256
 
 def token_logprob(logits: torch.Tensor, token: int, top: int) -> TokenLogprob:
     """The log-probability of `token` in one row of logits, and those of the `top` likeliest tokens."""
-    return _token_logprobs(logits[None], torch.tensor([token], device=logits.device), top)[0]
+    return token_logprobs(logits[None], [token], top)[0]
 
 
 def prompt_logprobs(model: Any, ids: Sequence[int], top: int) -> list[TokenLogprob]:
@@ -35,7 +35,7 @@ def prompt_logprobs(model: Any, ids: Sequence[int], top: int) -> list[TokenLogpr
         following = torch.tensor(ids[start + 1 : start + 1 + len(logits)], device=logits.device)
         if len(following) < len(logits):  # the end: the next token is the likeliest
             following = torch.cat([following.long(), logits[-1:].argmax(-1)])
-        found += _token_logprobs(logits, following, top)
+        found += token_logprobs(logits, following.tolist(), top)
     return found
 
 
@@ -98,11 +98,16 @@ def token_losses(model: Any, windows: torch.Tensor, count: int) -> torch.Tensor:
     return torch.cat(costs).view(len(windows), count)
 
 
-def _token_logprobs(logits: torch.Tensor, tokens: torch.Tensor, top: int) -> list[TokenLogprob]:
+def token_logprobs(logits: torch.Tensor, tokens: Sequence[int], top: int) -> list[TokenLogprob]:
+    """The log-probability of a token in each row of logits, and those of the `top` likeliest ones there.
+
+    Raises:
+        NotFinite: the model computed no numbers.
+    """
     if not all(usable_rows(logits)):
         raise NotFinite
     logprobs = logits.float().log_softmax(-1)
-    own = logprobs.gather(-1, tokens[:, None])[:, 0].tolist()
+    own = logprobs.gather(-1, torch.tensor(tokens, device=logits.device)[:, None])[:, 0].tolist()
     values, ids = logprobs.topk(min(top, logprobs.shape[-1]))
     likeliest = [tuple(zip(row, worth, strict=True)) for row, worth in zip(ids.tolist(), values.tolist(), strict=True)]
-    return [TokenLogprob(*each) for each in zip(tokens.tolist(), own, likeliest, strict=True)]
+    return [TokenLogprob(*each) for each in zip(tokens, own, likeliest, strict=True)]

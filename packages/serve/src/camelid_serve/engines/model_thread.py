@@ -85,14 +85,15 @@ class ModelThread(ABC, Generic[TicketT]):
         if self._closed:
             raise ModelError("the model was unloaded; load it again.")
 
-    def _check_all(self, requests: Sequence[Request]) -> None:
+    def _check_all(self, requests: Sequence[Request], room: int = 1) -> None:
+        """Refuse requests that cannot be answered here, or leave no `room` for so many tokens of an answer."""
         with self._condition:
             self._check_open()
             for request in requests:
                 self._check(request)
                 if not request.ids:
                     raise ModelError("the prompt is empty; it needs at least one token.")
-                if len(request.ids) >= self.context_length:
+                if len(request.ids) + room > self.context_length:
                     raise PromptTooLong(len(request.ids), self.context_length)
 
     def _limit(self, request: Request) -> int:

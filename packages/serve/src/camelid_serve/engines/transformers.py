@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from camelid_core.errors import ModelError, UnknownName
 from camelid_core.models.loading import Dtype, check_adapter_base, check_weight_files, load_with_adapter
 from camelid_core.models.resolved_model import ResolvedModel
 
-from camelid_serve.engine import Engine, Request, TakeRows, TokenLogprob
+from camelid_serve.engine import Continuation, Engine, Request, TakeLogprobs, TakeRows, TokenLogprob
 
 from .beam_search import beam_search, check_beams
+from .continuation_scores import ContinuationScores, Scored
 from .decode_batch import DecodeBatch, DecodeRow
 from .logprobs import next_token_logprobs, prompt_logprobs
 from .lora_adapters import ResidentAdapters
@@ -82,6 +84,19 @@ class TransformersEngine(ModelThread[Ticket]):
         """Give `take` the log-probabilities of all tokens after each token of `ids`, from position `first` on."""
         self._check_all([Request(ids, adapter=adapter)])
         self._call_between_steps(lambda: self._next_token_logprobs(ids, adapter, first, take))
+
+    def score_continuations(
+        self, continuations: Sequence[Continuation], adapter: str | None, take: TakeLogprobs
+    ) -> None:
+        """Give `take` each continuation's log-probabilities, batch after batch; between two, other requests go on."""
+        if any(not each.prompt or not each.ids for each in continuations):
+            raise ModelError("a continuation needs at least one token, and a prompt of at least one before it.")
+        read = [[*each.prompt, *each.ids[:-1]] for each in continuations]  # the last token is only predicted
+        self._check_all([Request(ids, adapter=adapter) for ids in read], room=0)
+        scores = ContinuationScores(self._model, self._prefix_cache, adapter)
+        for batch in scores.batches(continuations):
+            for index, logprobs in self._call_between_steps(partial(self._score, scores, batch, adapter)):
+                take(index, logprobs)
 
     def add_adapter(self, resolved: ResolvedModel) -> str:
         """Make a further adapter of this base resident; returns its name here."""
@@ -174,6 +189,11 @@ class TransformersEngine(ModelThread[Ticket]):
         self._check_all([Request(ids, adapter=adapter)])  # again: it may have been removed meanwhile
         self._adapters.activate([adapter])
         return prompt_logprobs(self._model, ids, top)
+
+    def _score(self, scores: ContinuationScores, batch: Sequence[Any], adapter: str | None) -> list[Scored]:
+        self._check_all([Request([0], adapter=adapter)])  # again: it may have been removed meanwhile
+        self._adapters.activate([adapter])
+        return scores.score(batch)
 
     def _next_token_logprobs(self, ids: Sequence[int], adapter: str | None, first: int, take: TakeRows) -> None:
         self._check_all([Request(ids, adapter=adapter)])

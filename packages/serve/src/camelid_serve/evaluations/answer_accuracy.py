@@ -19,6 +19,7 @@ from camelid_core.errors import CamelidError, DataError, UsageError
 from camelid_core.final_answers import same_answer
 from camelid_core.plugins import Host, load_host
 from camelid_core.records import NO_QUESTION, Record
+from camelid_core.statistics.scores import Scores, difference, estimate
 from camelid_core.tasks import Interrupted, TaskContext
 
 from camelid_serve.config import EvaluateConfig
@@ -125,17 +126,31 @@ def _write(
         for index in scored:
             line = _line(records[index]) | {side: done[index] for side, done in results.items()}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    accuracy = {side: sum(done[index]["correct"] for index in scored) / len(scored) for side, done in results.items()}
     metrics = {
         "rows": len(scored),
-        "accuracy": round(accuracy["tuned"], 4),
-        **({"base_accuracy": round(accuracy["base"], 4)} if "base" in accuracy else {}),
+        **_accuracy(records, scored, results),
         "seconds": round(progress.seconds, 2),
         "tokens_per_second": progress.tokens_per_second,
     }
     use = DatasetUse(id=dataset.name, rows=len(records), sha256=_digest(records), licence=dataset.licence)
     write_manifest(context.output, model_manifest("evaluation", loaded, config, metrics, [use]))
     return metrics
+
+
+def _accuracy(
+    records: Sequence[Record], scored: Sequence[int], results: Mapping[str, Mapping[int, Mapping[str, Any]]]
+) -> dict[str, Any]:
+    """Of each side, and the paired difference of the tuned model from its base. Rows on one passage are a cluster."""
+    passages = {str(index): records[index].prompt[-1].context for index in scored}
+    right = {
+        side: Scores.of({str(index): float(done[index]["correct"]) for index in scored}, passages, share=True)
+        for side, done in results.items()
+    }
+    found: dict[str, Any] = {"accuracy": estimate(right["tuned"]).as_json()}
+    if "base" in right:
+        found["base_accuracy"] = estimate(right["base"]).as_json()
+        found["difference"] = difference(right["tuned"], right["base"]).as_json()
+    return found
 
 
 def _line(record: Record) -> dict[str, Any]:

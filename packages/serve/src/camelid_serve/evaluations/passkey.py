@@ -17,6 +17,7 @@ from camelid_core.artefacts import TemplateContract
 from camelid_core.errors import DataError, ModelError
 from camelid_core.plugins import Host, load_host
 from camelid_core.records import Message
+from camelid_core.statistics.streamed_scores import ScoreSums
 from camelid_core.tasks import Interrupted, TaskContext
 
 from camelid_serve.config import EngineConfig
@@ -187,6 +188,10 @@ def _cells(
     return cells
 
 
-def _accuracy(cells: Sequence[Mapping[str, Any]]) -> float | None:
-    of = sum(cell["of"] for cell in cells)
-    return round(sum(cell["found"] for cell in cells) / of, 4) if of else None
+def _accuracy(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The share of keys found over all lengths and depths, with its interval."""
+    sums = ScoreSums()
+    for cell in cells:
+        for number in range(cell["of"]):
+            sums.add(float(number < cell["found"]))
+    return sums.estimate().as_json() if sums.count else None

@@ -20,6 +20,9 @@ from typing import Any
 from camelid_core.errors import DataError, ModelError
 from camelid_core.models.loading import load_tokenizer, load_with_adapter
 from camelid_core.plugins import load_host
+from camelid_core.statistics import Difference, Estimate
+from camelid_core.statistics.holm import corrected
+from camelid_core.statistics.scores import difference_of_sums, estimate_of_sums
 from camelid_core.tasks import Interrupted, TaskContext
 
 from camelid_serve.predict.batch_answers import TaskProgress
@@ -95,7 +98,8 @@ def run(config: ContextConfig, context: TaskContext) -> Mapping[str, Any]:
             pending = [batch for batch in batches if batch.variant == number and batch.number not in work.done]
             if pending and not _measure(variant, pending, tokenized, config, context, work, progress):
                 break
-        curves = [_curve(number, batches, work.done, config.lengths) for number in range(len(compared))]
+        curves = [_curve(number, batches, work.done, config.lengths, stride) for number in range(len(compared))]
+    _compared(curves, stride)
     if not any(point["loss"] is not None for curve in curves for point in curve):
         raise DataError("the evaluation was asked to finish before a length was measured.")
     results = {
@@ -161,7 +165,7 @@ def _measure(
             if stop == "finish":
                 return False
             losses = token_losses(model, tokenized.windows(batch), tokenized.stride).cpu().double()
-            work.add(batch.number, {"cost": float(losses.sum()), "tokens": losses.numel()})
+            work.add(batch.number, {"costs": losses.sum(-1).tolist()})
             progress.advance(batch.tokens, batch.tokens)
     return True
 
@@ -178,26 +182,59 @@ def _check_position_table(model: Any, variant: Variant, longest: int) -> None:
 
 
 def _curve(
-    variant: int, batches: Sequence[_WindowBatch], done: Mapping[int, Mapping[str, Any]], lengths: Sequence[int]
+    variant: int,
+    batches: Sequence[_WindowBatch],
+    done: Mapping[int, Mapping[str, Any]],
+    lengths: Sequence[int],
+    stride: int,
 ) -> list[dict[str, Any]]:
     """Loss and perplexity at each length; None where not every window was measured, or where it is not finite."""
-    curve = []
+    curve: list[dict[str, Any]] = []
     for length in lengths:
         own = [batch for batch in batches if batch.variant == variant and batch.length == length]
-        loss = None
-        if all(batch.number in done for batch in own):
-            mean = sum(done[batch.number]["cost"] for batch in own) / sum(done[b.number]["tokens"] for b in own)
-            loss = mean if math.isfinite(mean) else None
-        curve.append({"length": length, "loss": loss, "perplexity": None if loss is None else math.exp(min(loss, 700))})
+        costs = [cost for batch in own if batch.number in done for cost in done[batch.number]["costs"]]
+        known = all(batch.number in done for batch in own) and math.isfinite(math.fsum(costs))
+        loss = _mean_loss(costs, stride) if known else None
+        curve.append({"length": length, "loss": None, "perplexity": None, "costs": costs if known else []})
+        if loss is not None:
+            whole = loss.exponential()
+            curve[-1] |= {"loss": loss.mean, "perplexity": whole.mean, "estimate": whole.as_json()}
     return curve
+
+
+def _mean_loss(costs: Sequence[float], stride: int) -> Estimate:
+    """Mean loss per token; the tokens of one window are a cluster."""
+    if len(costs) < 2:
+        return Estimate(math.fsum(costs) / (len(costs) * stride), None, None, len(costs) * stride, len(costs))
+    return estimate_of_sums(costs, [stride] * len(costs))
+
+
+def _compared(curves: Sequence[list[dict[str, Any]]], stride: int) -> None:
+    """Add to each point the paired difference of its loss from the first variant's at that length, corrected over all
+    of them; take away the windows' own costs."""
+    found: list[tuple[dict[str, Any], Difference]] = []
+    for curve in curves[1:]:
+        for point, first in zip(curve, curves[0], strict=True):
+            if len(point["costs"]) == len(first["costs"]) > 1:
+                found.append(
+                    (point, difference_of_sums(point["costs"], first["costs"], [stride] * len(first["costs"])))
+                )
+    for (point, _), each in zip(found, corrected([each for _, each in found]), strict=True):
+        point["difference"] = each.as_json()
+    for curve in curves:
+        for point in curve:
+            del point["costs"]
 
 
 def _metrics(
     compared: Sequence[Variant], curves: Sequence[Sequence[Mapping[str, Any]]], progress: TaskProgress
 ) -> dict[str, Any]:
-    """Perplexity of each at the longest context length, and the speed."""
-    last = {
-        f"perplexity {variant.label}": curve[-1]["perplexity"] and round(curve[-1]["perplexity"], 4)
-        for variant, curve in zip(compared, curves, strict=True)
+    """Perplexity of each at the longest context length, its difference in loss from the first, and the speed."""
+    pairs = list(zip(compared, curves, strict=True))
+    last = {f"perplexity {variant.label}": curve[-1].get("estimate") for variant, curve in pairs}
+    more = {
+        f"loss difference {variant.label}": curve[-1]["difference"]
+        for variant, curve in pairs
+        if "difference" in curve[-1]
     }
-    return {**last, "seconds": round(progress.seconds, 2), "tokens_per_second": progress.tokens_per_second}
+    return {**last, **more, "seconds": round(progress.seconds, 2), "tokens_per_second": progress.tokens_per_second}

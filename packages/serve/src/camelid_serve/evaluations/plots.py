@@ -23,6 +23,8 @@ PLOT_PNG = "plot.png"
 
 Draw = Callable[[Mapping[str, Any]], "Figure"]
 
+_MOST_DRAWN = 1e12
+"""Intervals beyond it are of a model that has failed at that length: they would hide all others."""
 _MARKERS = "osD^vPX*"
 _STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "camelid", "axes.spines.top": False, "axes.spines.right": False}
 _PANEL = 3.4
@@ -56,13 +58,18 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def context_figure(results: Mapping[str, Any]) -> Figure:
-    """Perplexity against context length: a line per variant, and a dotted one at its context length."""
+    """Perplexity against context length: a line per variant within its 95 % intervals, and a dotted one at its context
+    length."""
     figure = _figure(7.2, 4.4)
     axes = figure.subplots()
     for number, (variant, marker) in enumerate(zip(results["variants"], cycle(_MARKERS), strict=False)):
         points = [point for point in variant["points"] if point["perplexity"] is not None]
         lengths, worth = [point["length"] for point in points], [point["perplexity"] for point in points]
         (line,) = axes.plot(lengths, worth, marker=marker, label=variant["label"], gid=f"variant-{number}")
+        ends = [(point["length"], point["estimate"]["low"], point["estimate"]["high"]) for point in points]
+        known = [(length, low, high) for length, low, high in ends if low is not None and high < _MOST_DRAWN]
+        if known:
+            axes.fill_between(*zip(*known, strict=True), color=line.get_color(), alpha=0.15, linewidth=0)
         end = variant["context"]
         if end and results["lengths"][0] < end < results["lengths"][-1]:
             axes.axvline(end, color=line.get_color(), linestyle=":", linewidth=1, gid=f"end-{number}")
@@ -70,7 +77,7 @@ def context_figure(results: Mapping[str, Any]) -> Figure:
     values = [p["perplexity"] for variant in results["variants"] for p in variant["points"] if p["perplexity"]]
     if values and max(values) > 8 * min(values):
         _logarithmic(axes)
-    axes.set_ylabel("perplexity")
+    axes.set_ylabel("perplexity, 95 % intervals")
     axes.set_title(f"Perplexity of {results['text']}, {results['tokens']:,} tokens predicted at each length", size=10)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

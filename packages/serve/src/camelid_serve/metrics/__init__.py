@@ -3,6 +3,6 @@
 Knows pairs of texts. Knows nothing of files or models.
 """
 
-from .scores import METRICS, Metric, ScoreMeans, available, missing, score
+from .scores import METRICS, Metric, ScoreDifferences, ScoreMeans, available, missing, score
 
-__all__ = ["METRICS", "Metric", "ScoreMeans", "available", "missing", "score"]
+__all__ = ["METRICS", "Metric", "ScoreDifferences", "ScoreMeans", "available", "missing", "score"]

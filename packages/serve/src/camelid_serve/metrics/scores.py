@@ -1,14 +1,16 @@
-"""The metrics by name, scores of one answer, and means over any number of them.
+"""The metrics by name, scores of one answer, and their means and paired differences over any number of them.
 
-Knows names and sums; the comparisons themselves are in `functions`.
+Knows names; the comparisons of texts are in `functions`, intervals in `camelid_core.statistics`.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+from camelid_core.statistics import Difference, Estimate
+from camelid_core.statistics.streamed_scores import ScoreSums
 
 from .functions import bleu, chrf, exact, numeric
 
@@ -50,16 +52,29 @@ def score(answer: str, gold: str, metrics: Sequence[Metric]) -> dict[str, float]
 
 
 class ScoreMeans:
-    """Running mean of each metric; `counts` has the number of scores in each."""
+    """Mean of each metric with its interval, over any number of rows; rows are taken as independent."""
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self._sums: dict[str, float] = {}
+        self._sums: dict[str, ScoreSums] = {}
 
     def add(self, scores: Mapping[str, float]) -> None:
         for name, value in scores.items():
-            self.counts[name] += 1
-            self._sums[name] = self._sums.get(name, 0.0) + value
+            self._sums.setdefault(name, ScoreSums()).add(value)
 
-    def values(self) -> dict[str, float]:
-        return {name: round(total / self.counts[name], 4) for name, total in self._sums.items()}
+    def estimates(self) -> dict[str, Estimate]:
+        return {name: sums.estimate() for name, sums in self._sums.items()}
+
+
+class ScoreDifferences:
+    """Paired differences of each metric between two models, over the rows that have a score of both."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, ScoreSums] = {}
+
+    def add(self, first: Mapping[str, float], second: Mapping[str, float]) -> None:
+        """The scores of one row."""
+        for name in first.keys() & second.keys():
+            self._sums.setdefault(name, ScoreSums()).add(first[name] - second[name])
+
+    def differences(self) -> dict[str, Difference]:
+        return {name: self._sums[name].difference() for name in sorted(self._sums)}

@@ -57,7 +57,8 @@ class TaskProgress:
     def __init__(self, context: TaskContext, total: int, done: int = 0, unit: str = "rows") -> None:
         self._context = context
         self._unit = unit
-        self._total, self._done, self._skipped = total, done, done
+        self.total = total
+        self._done, self._skipped = done, done
         self._started = self._emitted = time.monotonic()
         self.tokens = 0
 
@@ -89,17 +90,17 @@ class TaskProgress:
     def advance(self, by: int, tokens: int) -> None:
         self._done += by
         self.tokens += tokens
-        if time.monotonic() - self._emitted >= _EMIT_SECONDS or self._done == self._total:
+        if time.monotonic() - self._emitted >= _EMIT_SECONDS or self._done == self.total:
             self.emit()
 
     def emit(self, **more: Any) -> None:
         self._emitted = time.monotonic()
         new = self._done - self._skipped
-        eta = round(self.seconds / new * (self._total - self._done), 1) if new else None
+        eta = round(self.seconds / new * (self.total - self._done), 1) if new else None
         self._context.emit(
             "progress",
             done=self._done,
-            total=self._total,
+            total=self.total,
             unit=self._unit,
             tokens_per_second=self.tokens_per_second,
             eta=eta,

@@ -97,6 +97,10 @@ class PredictionInput:
         """In order, numbered from 1."""
         return islice(self.open(), limit)
 
+    def between(self, first: int, last: int) -> PredictionInput:
+        """Only the rows with these numbers, which they keep."""
+        return replace(self, open=lambda: islice(self.open(), first - 1, last))
+
     def with_suffixes(self, names: Sequence[str]) -> PredictionInput:
         """The same rows, with these chain-of-thought suffixes appended to each question.
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.errors import UsageError
+from camelid_core.statistics.holm import corrected
 
 from camelid_serve.config import PredictConfig
 from camelid_serve.json_lines import to_json_line
-from camelid_serve.metrics import ScoreMeans
+from camelid_serve.metrics import ScoreDifferences, ScoreMeans
 
 from .inputs import PREDICTIONS, InputRow
 from .result_columns import RESULT_COLUMNS, SAME_NAMES, renamed
@@ -78,9 +79,11 @@ def write_predictions(
     failures: Mapping[str, str] | None = None,
     columns: Mapping[str, str] = SAME_NAMES,
 ) -> dict[str, Any]:
-    """The result in input order, and its totals: of one model, or by model under `models`. `failures` say of a model
-    why it left rows unanswered."""
+    """The result in input order, and its totals: of one model, or by model under `models`, with paired `differences`
+    from the first model. `failures` say of a model why it left rows unanswered."""
     totals = {label: _ModelTotals() for label in done}
+    baseline, *others_than_it = done
+    paired = {label: ScoreDifferences() for label in others_than_it}
     count = failed = 0
     with (directory / PREDICTIONS).open("wb") as file:
         for row in rows:
@@ -90,6 +93,8 @@ def write_predictions(
             }
             for label, result in results.items():
                 totals[label].add(result)
+            for label, each in paired.items():
+                each.add(results[label].get("scores", {}), results[baseline].get("scores", {}))
             failed += any("error" in result for result in results.values())
             file.write(to_json_line(merge_results(row, results, columns)))
     named = {"columns": others} if (others := renamed(columns)) else {}
@@ -100,7 +105,19 @@ def write_predictions(
         "failed": failed,
         **named,
         "models": {label: each.values() for label, each in totals.items()},
+        **_differences(paired, baseline),
     }
+
+
+def _differences(paired: Mapping[str, ScoreDifferences], baseline: str) -> dict[str, Any]:
+    """By model and metric, corrected over all of them; nothing where no row has scores of both."""
+    found = [(label, name, each) for label, sums in paired.items() for name, each in sums.differences().items()]
+    if not found:
+        return {}
+    table: dict[str, dict[str, Any]] = {}
+    for (label, name, _), each in zip(found, corrected([each for *_, each in found]), strict=True):
+        table.setdefault(label, {})[name] = each.as_json()
+    return {"baseline": baseline, "differences": table}
 
 
 def _result_of(done: Mapping[int, Result], row: InputRow, otherwise: str) -> Result:
@@ -121,9 +138,8 @@ class _ModelTotals:
         self._means.add(result.get("scores", {}))
 
     def values(self) -> dict[str, Any]:
-        """`scored` has the number of rows of each mean score."""
-        means = self._means.values()
-        scores = {"scores": means, "scored": dict(self._means.counts)} if means else {}
+        means = self._means.estimates()
+        scores = {"scores": {name: each.as_json() for name, each in means.items()}} if means else {}
         return {"failed": self._failed, "tokens": self._tokens, "cut": self._truncated, **scores}
 
 

@@ -20,6 +20,7 @@ from camelid_core import staging
 from camelid_core.artefacts import DatasetUse, write_manifest
 from camelid_core.errors import CamelidError, DataError
 from camelid_core.jobs.attempt_result import AttemptResult, Outcome
+from camelid_core.jobs.pieces import with_pieces
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.plugin_faults import error_sentence
 from camelid_core.plugins import load_host
@@ -36,7 +37,9 @@ from .inputs import PREDICTIONS, InputSummary, PredictionInput, input_of
 from .prediction_rows import model_labels, model_names, write_predictions
 from .result_columns import renaming_note
 from .sequential_models import SequentialModels
-from .work_log import OnResult, RecordedResults, WorkLog
+from .shards import answer_in_shards
+from .work_log import WORK as WORK
+from .work_log import OnResult, RecordedResults, WorkLog, work_file_name
 
 
 def run(config: PredictConfig, context: TaskContext) -> Mapping[str, Any]:
@@ -55,13 +58,14 @@ def run(config: PredictConfig, context: TaskContext) -> Mapping[str, Any]:
     metrics = available() if summary.with_gold else ()
     _log_summary(config, summary, source.notes(), context)
     progress = TaskProgress(context, summary.rows * len(models))
-    with ExitStack() as stack:
-        model_runs = _model_runs(config, models, source, summary, metrics, context, stack)
-        loader = SequentialModels(models, config, host, lambda text: context.emit("log", text=text))
-        stack.enter_context(loader)
-        failures = _answer(model_runs, loader, context, progress)
+    loader = SequentialModels(models, config, host, lambda text: context.emit("log", text=text))
+    identities = {label: _identity(config, model, summary.use, metrics) for label, model in models.items()}
+    if config.launch.shards > 1:
+        done, failures = answer_in_shards(config, summary.rows, identities, context, progress)
+    else:
+        with loader:
+            done, failures = answer_rows(config, loader, source, identities, metrics, context, progress)
     context.output.mkdir(parents=True)
-    done = {label: each.work.done for label, each in model_runs.items()}
     figures = write_predictions(context.output, source.rows(config.limit), done, failures, summary.columns)
     speed = {"seconds": round(progress.seconds, 2), "tokens_per_second": progress.tokens_per_second}
     first, model = next(iter(models.items()))
@@ -90,12 +94,31 @@ def _write_out(source: Path, out: str) -> None:
         ) from None
 
 
-WORK = "answers.work.jsonl"
+def answer_rows(
+    config: PredictConfig,
+    loader: SequentialModels,
+    source: PredictionInput,
+    identities: Mapping[str, str],
+    metrics: Sequence[Metric],
+    context: TaskContext,
+    progress: TaskProgress,
+    earlier: Sequence[Path] | None = None,
+) -> tuple[dict[str, RecordedResults], dict[str, str]]:
+    """Answer the rows of `source` in this process: the answers and errors by model. What is recorded in the directories
+    `earlier` (by default those of earlier attempts) is not answered again.
 
-
-def work_file_name(number: int) -> str:
-    """Name of the work log of the model with this number, from 0."""
-    return f"answers-{number}.work.jsonl" if number else WORK
+    Raises as `run` does.
+    """
+    with ExitStack() as stack:
+        model_runs = {}
+        for number, (label, identity) in enumerate(identities.items()):
+            before = with_pieces(context.earlier_attempts) if earlier is None else earlier
+            work = WorkLog(work_file_name(number), identity, context.directory, before)
+            model_runs[label] = _ModelRun(config, stack.enter_context(work), source, metrics, progress.total)
+            if work.done:
+                context.emit("log", text=f"{label}: {len(work.done):,} rows were answered before.")
+        failures = _answer(model_runs, loader, context, progress)
+    return {label: each.work.done for label, each in model_runs.items()}, failures
 
 
 def recorded_answers(
@@ -105,7 +128,8 @@ def recorded_answers(
     callbacks by label."""
     return {
         label: RecordedResults(
-            [directory / work_file_name(number) for directory in directories], on_result=(on_result or {}).get(label)
+            [directory / work_file_name(number) for directory in with_pieces(directories)],
+            on_result=(on_result or {}).get(label),
         )
         for number, label in enumerate(model_labels(model_names(config)))
     }
@@ -124,26 +148,6 @@ def _log_summary(config: PredictConfig, summary: InputSummary, notes: Sequence[s
         raise DataError(f"no row has a text or a number in column {config.reference!r} to compare answers with.")
     if summary.with_gold and missing():
         context.emit("log", text=f"Not every metric is there: {missing()}")
-
-
-def _model_runs(
-    config: PredictConfig,
-    models: Mapping[str, ResolvedModel],
-    source: PredictionInput,
-    summary: InputSummary,
-    metrics: Sequence[Metric],
-    context: TaskContext,
-    stack: ExitStack,
-) -> dict[str, _ModelRun]:
-    """One for each model, with what it answered in earlier attempts."""
-    model_runs = {}
-    for number, (label, model) in enumerate(models.items()):
-        identity = _identity(config, model, summary.use, metrics)
-        work = WorkLog(work_file_name(number), identity, context.directory, context.earlier_attempts)
-        model_runs[label] = _ModelRun(config, stack.enter_context(work), source, metrics, summary.rows)
-        if work.done:
-            context.emit("log", text=f"{label}: {len(work.done):,} rows were answered before.")
-    return model_runs
 
 
 def _answer(

@@ -20,6 +20,7 @@ from camelid_core.integrity import fsync_directory
 
 from camelid_serve.json_lines import to_json_line
 
+WORK = "answers.work.jsonl"
 _ABSENT = -1
 _FILE_BITS = 16
 """The lowest bits of a location are the number of its file; a job has far fewer attempts than that."""
@@ -29,6 +30,11 @@ a row that a power cut takes is only answered again."""
 
 Result = Mapping[str, Any]
 OnResult = Callable[[int, Result], None]
+
+
+def work_file_name(number: int) -> str:
+    """Name of the work log of the model with this number, from 0."""
+    return f"answers-{number}.work.jsonl" if number else WORK
 
 
 class WorkLog:

@@ -16,6 +16,7 @@ from camelid_core.plugins import load_host
 
 from camelid_train.export.config import ExportConfig
 from camelid_train.export.exporter import exporter_of, exporters
+from camelid_train.export.task_formats import TASK_FORMATS, TaskFormat
 
 from .export_help import ExportHelp
 
@@ -33,7 +34,11 @@ def export(
 ) -> None:
     """Write a model in another format. The estimate comes first: what cannot fit is refused before it starts."""
     if not to:
-        raise UsageError(f"say which format: --to {' or --to '.join(each.name for each in exporters())}.")
+        names = [*TASK_FORMATS, *(each.name for each in exporters())]
+        raise UsageError(f"say which format: --to {' or --to '.join(names)}.")
+    if to in TASK_FORMATS:
+        _run_task(TASK_FORMATS[to], source, parse_overrides(settings or []), out, plan, as_json)
+        return
     run_export(source, {**parse_overrides(settings or []), "type": to}, out, plan, as_json)
 
 
@@ -46,6 +51,16 @@ def run_export(source: str, section: Mapping[str, Any], out: str, plan: bool, as
         return
     job = run_job("export", config, config.default_name, config.source)
     print_summary(job, as_json, load=exporter_of(config.to).load_line(str(job.published), config.to))
+
+
+def _run_task(other: TaskFormat, source: str, settings: Mapping[str, Any], out: str, plan: bool, as_json: bool) -> None:
+    """The same for a format that a task of its own writes."""
+    values = {**settings, other.source: source, "output": out}
+    config: Any = validate(other.config, values, "the options").with_absolute_paths()
+    if plan:
+        print_values(asdict(other.estimate(config)), as_json)
+        return
+    print_summary(run_job(other.task, config, config.default_name, getattr(config, other.source)), as_json)
 
 
 def _plan(config: ExportConfig, as_json: bool) -> None:

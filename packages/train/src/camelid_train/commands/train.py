@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from camelid_core.commands.notify_option import EndListeners, Notify
 from camelid_core.commands.output import print_rows, print_values
 from camelid_core.commands.pipeline import queue_all, run_all, step_rows
 from camelid_core.commands.run_job import print_summary, run_job
@@ -23,7 +24,7 @@ from camelid_core.plugins import load_host
 
 from camelid_train.config import Recipe
 from camelid_train.launching import is_secondary_process, train_as_secondary
-from camelid_train.sweep import compared, sweep_steps
+from camelid_train.sweep import compared, shown, sweep_steps
 
 from .recipe_help import RecipeHelp
 
@@ -52,6 +53,7 @@ def train(
     not_before: Annotated[
         str, typer.Option(help="With --detach: begin at 22:00 (the next one), in +2h, or at 2026-12-01T06:30.")
     ] = "",
+    notify: Notify = None,
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
     """Fine-tune a model. The run is a job: it is listed, it survives a kill, and Ctrl-C saves it."""
@@ -69,6 +71,9 @@ def train(
         _plan(config, as_json)
         return
     earliest = start_time(not_before) if not_before else 0.0
+    if sweep and notify:
+        raise UsageError("--notify is for one run; `camelid jobs notify add URL` tells of every job of a sweep.")
+    listeners = EndListeners.parse(notify, detach)
     if sweep:
         steps = sweep_steps(config, sweep)
         for step in steps:
@@ -80,9 +85,10 @@ def train(
         store, settings = open_store(), config.model_dump(mode="json")
         needs = possible_needs(store, "train", settings)
         job = store.submit("train", settings, name, priority, earliest=earliest, needs=needs)
+        listeners.queued(store, job)
         typer.echo(f"Job {job.id} is queued. `camelid jobs logs {job.id} --follow` shows it; `camelid worker` runs it.")
         return
-    print_summary(run_job("train", config, name, config.model.name), as_json)
+    print_summary(run_job("train", config, name, config.model.name, listeners=listeners), as_json)
 
 
 def _sweep(steps: list[Step], jobs: StepJobs, detach: bool, as_json: bool) -> None:
@@ -91,9 +97,13 @@ def _sweep(steps: list[Step], jobs: StepJobs, detach: bool, as_json: bool) -> No
         print_rows(list(step_rows(steps, jobs)), as_json)
         return
     failed = run_all(steps, jobs, as_json)
-    print_rows(compared(steps, jobs.jobs), as_json)
+    rows = compared(steps, jobs.jobs)
+    print_rows(rows if as_json else shown(rows), as_json)
     if not as_json:
-        typer.echo("Held-out losses have no interval here: small differences may be chance.")
+        typer.echo(
+            "difference: held-out loss minus the lowest's, paired by row, with its 95 % interval. The lowest of several"
+            " is partly luck: confirm it with other seeds or rows."
+        )
     if failed:
         raise JobError(f"{failed} Run the same command again: runs that are done are kept.")
 

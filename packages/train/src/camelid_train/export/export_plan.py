@@ -17,12 +17,15 @@ from camelid_core.models.gguf import is_gguf
 from camelid_core.models.loading import check_weight_files
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.models.weight_files import WeightFiles
-from camelid_core.plugins import Host
+from camelid_core.plugins import Host, load_host
 
 from camelid_train.saving.disk_space import require
 
 from .config import ExportConfig
-from .exporter import ExportEstimate, exporter_of
+from .exporter import Exporter, ExportEstimate, exporter_of
+from .merge_base import merge_target
+from .merge_config import MergeConfig
+from .stored_weights import stored_as
 
 _PAST_JOBS = 500
 """So many of the latest jobs are looked at for exports."""
@@ -40,7 +43,8 @@ def check(
     exporter = exporter_of(config.to)
     if not exporter.whole and source.adapter_dir is None:
         raise ModelError(f"{config.source!r} is no adapter; {exporter.name!r} is made of adapters.")
-    estimate = exporter.estimate(source, config.to)
+    whole = _as_merged(source) if needs_merge(exporter, source) else source
+    estimate = exporter.estimate(whole, config.to)
     if estimate.refusal:
         raise ModelError(f"{config.source!r} cannot be exported to {exporter.name!r}: {estimate.refusal}")
     free = available_memory()
@@ -49,11 +53,16 @@ def check(
             f"exporting {config.source!r} to {exporter.name!r} needs about {estimate.memory:,} bytes of memory, and "
             f"{free:,} are free. Close other programs, or use a machine with more."
         )
-    merging = exporter.whole and source.adapter_dir is not None
-    needed = estimate.size + estimate.scratch + (_size_of_weights(source) if merging else 0)
+    merged = _size_of_weights(whole) if needs_merge(exporter, source) else 0
+    needed = estimate.size + estimate.scratch + merged
     require(disk, needed, f"exporting to {exporter.name!r}")
     speed = (speeds or {}).get(exporter.suffix(config.to))
     return replace(estimate, seconds=round(speed * _size_of_weights(source), 1) if speed else None)
+
+
+def needs_merge(exporter: Exporter[Any], source: ResolvedModel) -> bool:
+    """Whether the source is merged before: it is an adapter, and the format is of whole models."""
+    return exporter.whole and source.adapter_dir is not None
 
 
 def announcement(estimate: ExportEstimate) -> str:
@@ -90,11 +99,17 @@ def export_source(config: ExportConfig, host: Host) -> ResolvedModel:
         if not is_gguf(source.base) or source.adapter_dir is not None:
             raise ModelError(f"{name!r} is no GGUF file; {exporter.name!r} is made of those.")
         return source
-    stored = (source.config.get("quantization_config") or {}).get("quant_method")
+    stored = stored_as(source)
     if stored and source.adapter_dir is None:
         raise ModelError(f"{name!r} is stored quantised ({stored}); export the model that it was made from.")
     check_weight_files(source.base)
     return source
+
+
+def _as_merged(source: ResolvedModel) -> ResolvedModel:
+    """The adapter on the base that it will be merged into, which is another where its own is stored quantised."""
+    target = merge_target(MergeConfig(adapter=source.name), source, load_host())
+    return replace(source, base=target.base, config=target.config)
 
 
 def _size_of_weights(source: ResolvedModel) -> int:

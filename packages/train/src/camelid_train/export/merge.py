@@ -26,14 +26,16 @@ from camelid_core.tokenization.encoder import Encoder
 from camelid_train.methods.qlora import check_installed, library_warnings_off
 from camelid_train.methods.registry import method_of
 from camelid_train.monitoring.stop_rules import raise_if_stop_requested
-from camelid_train.saving.disk_space import removed_on_failure
+from camelid_train.saving.disk_space import removed_on_failure, require
 from camelid_train.saving.model_card import write_card
 from camelid_train.saving.published_prompting import write_older_rope_keys, write_prompting
 from camelid_train.sections import read_method
 
 from .layer_merge import TIED, ReportLayer, merge_by_layer, replaces_weights, why_whole
-from .merge_base import stored_as, with_merge_base
+from .merge_base import with_merge_base
 from .merge_config import MergeConfig
+from .merge_plan import merge_estimate
+from .stored_weights import GPTQ, stored_as
 
 _TOLERANCE = 1e-3
 
@@ -44,6 +46,7 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
     Raises:
         Interrupted: a stop was requested; a merge keeps nothing, and starts again from the beginning.
         ModelError: no adapter, an adapter that changes nothing, or a merge that does not give the same logits.
+        DiskFull: before anything is written.
     """
     context.emit("resume", step=0)
     host = load_host()
@@ -55,6 +58,7 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
     tokenizer = load_tokenizer(resolved)
     encoder = Encoder(tokenizer, template)
     check_vocabulary(encoder, resolved)
+    require(context.directory, merge_estimate(config).size, "the merged model")
     with removed_on_failure(context.output):
         if _by_layer(config, adapters, context):
             metrics = merge_by_layer(adapters, config, context.output, _dtype(config, resolved), _report_to(context))
@@ -121,7 +125,7 @@ def _by_layer(config: MergeConfig, adapters: Sequence[ResolvedModel], context: T
 
 def _why_whole(config: MergeConfig, resolved: ResolvedModel) -> str:
     """Why an adapter needs the base whole; empty where it does not."""
-    if config.weights == "as-trained" and stored_as(resolved) != "gptq":
+    if config.weights == "as-trained" and stored_as(resolved) != GPTQ:
         return "weights=as-trained needs the quantised base whole"
     if len(config.adapters) > 1 and replaces_weights(resolved):
         return f"{resolved.name!r} brings whole weights of its own (modules_to_save), which cannot be combined"
@@ -132,7 +136,7 @@ def _why_by_layer(config: MergeConfig, resolved: ResolvedModel) -> str:
     """What of this merge is done layer by layer only; empty for nothing."""
     if len(config.adapters) > 1 or config.adapters[0].weight != 1:
         return "several adapters, or one with a weight,"
-    return "a dequantised GPTQ base" if stored_as(resolved) == "gptq" else ""
+    return "a dequantised GPTQ base" if stored_as(resolved) == GPTQ else ""
 
 
 def _report_to(context: TaskContext) -> ReportLayer:

@@ -21,23 +21,18 @@ from camelid_core.plugins import Host
 from camelid_core.tasks import TaskContext
 
 from .merge_config import MergeConfig
+from .stored_weights import BITSANDBYTES, GPTQ, stored_as
 
-_DEQUANTISED_HERE = ("gptq", "bitsandbytes")
+_DEQUANTISED_HERE = (GPTQ, BITSANDBYTES)
 _NEAR = 0.01
 """Of the largest value: what storing an unquantised tensor in another dtype may change."""
 
 
-def stored_as(resolved: ResolvedModel) -> str:
-    """How the base's weights are stored quantised, as Transformers names it; empty for plain ones."""
-    return str((resolved.config.get("quantization_config") or {}).get("quant_method") or "")
-
-
-def with_merge_base(config: MergeConfig, resolved: ResolvedModel, host: Host, context: TaskContext) -> ResolvedModel:
-    """The adapter on the base that it is to be merged into; where this is another than it was trained on, it is said.
+def merge_target(config: MergeConfig, resolved: ResolvedModel, host: Host) -> ResolvedModel:
+    """The model whose weights the adapter is merged into: its own base, or a full-precision model in its place.
 
     Raises:
-        ModelError: there is none in full precision, it is not the one that the quantised one was made from, or
-            weights of this kind cannot be dequantised.
+        ModelError: there is none in full precision, or weights of this kind cannot be dequantised.
     """
     stored = stored_as(resolved)
     if config.base_model:
@@ -55,10 +50,21 @@ def with_merge_base(config: MergeConfig, resolved: ResolvedModel, host: Host, co
         found = _original(resolved, stored, host)
     if found.adapter_dir is not None or stored_as(found):
         raise ModelError(f"{found.name!r} is no full-precision model; base_model must name one.")
-    if found.base == resolved.base:
+    return resolved if found.base == resolved.base else found
+
+
+def with_merge_base(config: MergeConfig, resolved: ResolvedModel, host: Host, context: TaskContext) -> ResolvedModel:
+    """The adapter on the base that it is to be merged into; where this is another than it was trained on, it is said.
+
+    Raises:
+        ModelError: there is none in full precision, it is not the one that the quantised one was made from, or
+            weights of this kind cannot be dequantised.
+    """
+    found = merge_target(config, resolved, host)
+    if found is resolved:
         return resolved
     manifest = resolved.manifest
-    if stored:
+    if stored_as(resolved):
         check_adapter_base(resolved)
         _check_origin(resolved, found)
         if manifest is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from camelid_train.saving.published_prompting import write_prompting
 from camelid_train.sections import ExportSection
 
 from .config import ExportConfig
-from .export_plan import announcement, check, done_as, export_source, past_speeds
+from .export_plan import announcement, check, done_as, export_source, needs_merge, past_speeds
 from .exporter import ExportContext, Exporter, ExportResult, exporter_of
 from .merge import merge
 
@@ -50,26 +50,34 @@ def export(config: ExportConfig, context: TaskContext) -> Mapping[str, Any]:
     host, exporter = load_host(), exporter_of(config.to)
     source = export_source(config, host)
     estimate = check(config, source, context.directory, past_speeds(open_store()))
-    context.emit("log", text=announcement(estimate))
-    for note in plugin_notes(source, host):
-        context.emit("log", text=note)
-    merging = exporter.whole and source.adapter_dir is not None
-    with _merged(source, context) if merging else _as_is(source) as whole, removed_on_failure(context.output):
-        template = template_of(whole, host)
-        encoder = Encoder(load_tokenizer(whole), template)
-        stored = whole.manifest.template if whole.manifest else None
-        contract = stored or make_contract(template, encoder.tokenizer)
-        origin = {"name": source.name, "path": str(source.adapter_dir or source.base)}
-        origin["fingerprint"] = fingerprint(whole.base)
-        kept = {"estimated_size": estimate.size, "source": origin}
-        finish = _Finish(exporter, whole, host, encoder, contract, kept)
-        context.output.mkdir(parents=True)
-        result = exporter.export(
-            whole, config.to, ExportContext(context.output, context, host, encoder, contract, finish)
-        )
-        written = finish(context.output, config.to, result)
+    for text in (announcement(estimate), *plugin_notes(source, host)):
+        context.emit("log", text=text)
+    merging = needs_merge(exporter, source)
+    with _merged(source, context) if merging else nullcontext(source) as whole, removed_on_failure(context.output):
+        kept = {"estimated_size": estimate.size, "source": _origin(source, whole)}
+        result, written = _written(config.to, whole, kept, host, context)
     size = sum(entry.size for entry in written.manifest.files.values())
     return {**result.metrics, "size": size, **done_as(config, source)}
+
+
+def _written(
+    section: ExportSection, whole: ResolvedModel, kept: Mapping[str, Any], host: Host, context: TaskContext
+) -> tuple[ExportResult, Artefact]:
+    """Write what the exporter of the section makes, and what all exports have; `kept` goes into the manifest."""
+    exporter, template = exporter_of(section), template_of(whole, host)
+    encoder = Encoder(load_tokenizer(whole), template)
+    stored = whole.manifest.template if whole.manifest else None
+    contract = stored or make_contract(template, encoder.tokenizer)
+    finish = _Finish(exporter, whole, host, encoder, contract, kept)
+    context.output.mkdir(parents=True)
+    result = exporter.export(whole, section, ExportContext(context.output, context, host, encoder, contract, finish))
+    return result, finish(context.output, section, result)
+
+
+def _origin(source: ResolvedModel, whole: ResolvedModel) -> Mapping[str, str]:
+    """What a manifest keeps of the source, by which it is found again and known."""
+    path = str(source.adapter_dir or source.base)
+    return {"name": source.name, "path": path, "fingerprint": fingerprint(whole.base)}
 
 
 @dataclass(frozen=True)
@@ -90,11 +98,6 @@ class _Finish:
         manifest = _manifest(section, self.whole, self.contract, made, self.kept)
         write_card(directory, manifest, self.host)
         return write_manifest(directory, manifest)
-
-
-@contextmanager
-def _as_is(source: ResolvedModel) -> Iterator[ResolvedModel]:
-    yield source
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from camelid_core.integrity import fingerprint, refuse_pickles
 from camelid_core.licences import combined, in_words
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.models.vocabulary import is_table
-from camelid_core.models.weight_files import ShardWriter, WeightFiles
+from camelid_core.models.weight_files import FLOAT32_BYTES, ShardWriter, WeightFiles
 from camelid_core.paths import artefacts_dir, validated_path
 from camelid_core.plugins import load_host
 from camelid_core.tasks import TaskContext
@@ -34,12 +34,15 @@ from camelid_train.saving import disk_space
 from camelid_train.saving.model_card import hub_id_of
 
 from .config import DiffConfig, RecoverConfig
+from .exporter import ExportEstimate
+from .stored_weights import stored_as
 
 STEM = "diff"
 """How a diff's files are named: no program takes them for a model's."""
 _COMPANIONS = ("*.json", "*.jinja", "*.model", "*.txt", "LICEN[CS]E*", "NOTICE*", "Notice*", "USE_POLICY*")
 _NOT_COMPANIONS = ("camelid.json", "model.safetensors.index.json", "diff.safetensors.index.json")
 _LICENCE_FILES = ("LICEN[CS]E*", "NOTICE*", "Notice*", "USE_POLICY*")
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -58,8 +61,7 @@ def make(config: DiffConfig, context: TaskContext) -> Mapping[str, Any]:
     raw, own = WeightFiles(base.base), WeightFiles(tuned.base)
     _check_shapes(raw, own, config)
     dtype = getattr(torch, config.dtype)
-    values = sum(own.values(name) for name in own.names)
-    disk_space.require(context.directory, values * dtype.itemsize, "the diff")
+    disk_space.require(context.directory, diff_estimate(config).size, "the diff")
     digest = _WeightsDigest()
     with disk_space.removed_on_failure(context.output):
         context.output.mkdir(parents=True)
@@ -77,6 +79,17 @@ def make(config: DiffConfig, context: TaskContext) -> Mapping[str, Any]:
         (context.output / "README.md").write_text(_card(manifest), encoding="utf-8")
         write_manifest(context.output, manifest)
     return {"tensors": len(own.names), "recovered_sha256": digest.hexdigest()}
+
+
+def diff_estimate(config: DiffConfig) -> ExportEstimate:
+    """What making the diff takes; in memory the largest tensor of either model, and what is computed of them.
+
+    Raises:
+        UnknownName, ModelError: there is no such model, or it is no whole one.
+    """
+    own = WeightFiles(_whole_model(config.tuned).base)
+    largest = max(map(own.values, own.names))
+    return ExportEstimate(own.count * _BYTES[config.dtype], 4 * FLOAT32_BYTES * largest)
 
 
 def recover(config: RecoverConfig, context: TaskContext) -> Mapping[str, Any]:
@@ -178,7 +191,7 @@ def _whole_model(name: str) -> ResolvedModel:
     resolved = resolve_model(name, load_host(), gguf=False)
     if resolved.adapter_dir is not None:
         raise ModelError(f"{name!r} is an adapter, which is small as it is; a diff is of whole models. Merge it first.")
-    stored = (resolved.config.get("quantization_config") or {}).get("quant_method")
+    stored = stored_as(resolved)
     if stored:
         raise ModelError(f"{name!r} is stored quantised ({stored}); a diff is of plain weights.")
     return resolved

@@ -34,6 +34,14 @@ def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
     with with_trackers(recipe, context) as reporting:
         if not reporting.earlier_attempts:
             reporting.emit("resume", step=0)  # now: known even if the run is stopped while it loads
+        if recipe.launch.shards > 1:
+            from camelid_train.tokenize_over_machines import tokenize
+
+            tokenize(recipe, reporting)
+        if recipe.launch.nodes > 1 and recipe.launch.executor != "local":
+            from .over_machines import launch_over_machines
+
+            return launch_over_machines(recipe, reporting)
         if world_from_environment().size == 1 and recipe.launch.processes * recipe.launch.nodes > 1:
             from .launch import launch
 

@@ -37,6 +37,8 @@ def check(recipe: Recipe, environment: Mapping[str, str] = os.environ) -> None:
     processes = world.local_size if world.size > 1 else section.processes
     if section.strategy != "ddp":
         _check_strategy(recipe, world)
+    if section.executor != "local":
+        return  # its machines are others, and have other cards
     if world.size == 1 and section.nodes > 1:
         _check_nodes(section.nodes, environment)
     gpus = _gpu_count() if processes > 1 else 0

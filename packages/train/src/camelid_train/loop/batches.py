@@ -71,9 +71,14 @@ class StepBatches:
 
 def batches_by_length(examples: Sequence[Example], batch_size: int) -> Iterator[list[Example]]:
     """Batches for evaluation, longest first, so that a memory limit shows at once."""
+    return ([examples[row] for row in rows] for rows in rows_by_length(examples, batch_size))
+
+
+def rows_by_length(examples: Sequence[Example], batch_size: int) -> Iterator[list[int]]:
+    """The same as numbers of rows."""
     order = sorted(range(len(examples)), key=lengths_of(examples).__getitem__, reverse=True)
     starts = range(0, len(order), batch_size)
-    return ([examples[index] for index in order[start : start + batch_size]] for start in starts)
+    return (order[start : start + batch_size] for start in starts)
 
 
 def lengths_of(examples: Sequence[Example]) -> list[int]:

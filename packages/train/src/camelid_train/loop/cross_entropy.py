@@ -33,6 +33,31 @@ def sum_from_logits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor
     return torch.stack([_recomputed_sum(logits, targets) for logits, targets in parts]).sum()
 
 
+@torch.no_grad()
+def losses_from_hidden(hidden: torch.Tensor, weight: Any, bias: Any, targets: torch.Tensor) -> torch.Tensor:
+    """The cross-entropy of each row of `hidden` by itself, without a gradient."""
+    pieces = zip(hidden.split(_rows(weight.shape[0])), targets.split(_rows(weight.shape[0])), strict=True)
+    return torch.cat(
+        [_each(functional.linear(part, weight, bias), target) for part, target in pieces] or [_none(hidden)]
+    )
+
+
+@torch.no_grad()
+def losses_from_logits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The same from logits."""
+    rows = _rows(logits.shape[-1])
+    pieces = zip(logits.split(rows), targets.split(rows), strict=True)
+    return torch.cat([_each(part, target) for part, target in pieces] or [_none(logits)])
+
+
+def _each(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return functional.cross_entropy(logits.float(), targets, reduction="none")
+
+
+def _none(like: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(0, dtype=torch.float32, device=like.device)
+
+
 def _sum(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return functional.cross_entropy(logits.float(), targets, reduction="sum")
 

@@ -7,8 +7,10 @@ computed inside it and logits are never stored.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,8 +21,8 @@ from torch.nn import functional
 
 from camelid_train.distributed import group
 
-from .batches import Collator, batches_by_length
-from .cross_entropy import sum_from_hidden, sum_from_logits
+from .batches import Collator, rows_by_length
+from .cross_entropy import losses_from_hidden, losses_from_logits, sum_from_hidden, sum_from_logits
 from .row_attention import ROWWISE
 
 _head_is_last: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
@@ -43,6 +45,29 @@ def label_loss(
     `label_positions(labels)`, where that is known already.
     """
     positions = label_positions(labels) if positions is None else positions
+    return _at_positions(
+        model, input_ids, labels, position_ids, positions, row_lengths, sum_from_hidden, sum_from_logits
+    )
+
+
+def label_losses(model: Any, input_ids: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The cross-entropy at each labelled position of padded rows, without a gradient, and the row that each is in."""
+    positions = label_positions(labels)
+    losses = _at_positions(model, input_ids, labels, None, positions, (), losses_from_hidden, losses_from_logits)
+    return losses, positions // labels.shape[1]
+
+
+def _at_positions(
+    model: Any,
+    input_ids: torch.Tensor,
+    labels: torch.Tensor,
+    position_ids: torch.Tensor | None,
+    positions: torch.Tensor,
+    row_lengths: tuple[int, ...],
+    from_hidden: Callable[..., torch.Tensor],
+    from_logits: Callable[..., torch.Tensor],
+) -> torch.Tensor:
+    """What `from_hidden` or `from_logits` makes of the positions, inside the output layer or after it."""
     targets = functional.pad(labels[:, 1:], (0, 1), value=IGNORE).flatten()[positions]
     head = getattr(model, "module", model).get_output_embeddings()  # of what DistributedDataParallel wraps
     inputs: dict[str, Any] = {"input_ids": input_ids} | ({} if position_ids is None else {"position_ids": position_ids})
@@ -53,11 +78,11 @@ def label_loss(
         return hidden[:, -labels.shape[1] :].flatten(0, 1)[positions]
 
     if _ends_with_head(model, head):
-        with _replaced_forward(head, lambda hidden: sum_from_hidden(rows(hidden), head.weight, head.bias, targets)):
+        with _replaced_forward(head, lambda hidden: from_hidden(rows(hidden), head.weight, head.bias, targets)):
             return model(**inputs, use_cache=False).logits
     hook = head.register_forward_pre_hook(lambda _, inputs: (rows(inputs[0]), *inputs[1:]))
     try:
-        return sum_from_logits(model(**inputs, use_cache=False).logits, targets)
+        return from_logits(model(**inputs, use_cache=False).logits, targets)
     finally:
         hook.remove()
 
@@ -102,7 +127,42 @@ def _replaced_forward(layer: Any, forward: Callable[[torch.Tensor], torch.Tensor
         del layer.forward
 
 
+@dataclass(frozen=True, slots=True)
+class RowLoss:
+    """A held-out row's number, the sum of its loss over its labelled tokens, and how many those are."""
+
+    row: int
+    loss: float
+    tokens: int
+
+
 @torch.no_grad()
+def row_losses(
+    model: Any,
+    examples: Sequence[Any],
+    pad_id: int,
+    batch_size: int,
+    raise_if_interrupted: Callable[[], None] = lambda: None,
+) -> list[RowLoss]:
+    """The loss of each row, in their order; the model keeps its train or eval mode. `raise_if_interrupted` is called
+    before each batch."""
+    was_training, collate = model.training, Collator(pad_id)
+    model.eval()
+    found: list[RowLoss] = []
+    for batch, counts in group.shard_with_padding(rows_by_length(examples, batch_size)):
+        raise_if_interrupted()
+        tensors = collate([examples[row] for row in batch])
+        losses, rows = label_losses(model, **{name: tensor.to(model.device) for name, tensor in tensors.items()})
+        if counts:
+            sums = torch.zeros(len(batch), dtype=torch.float64, device="cpu")
+            sums.index_add_(0, rows.cpu(), losses.double().cpu())
+            tokens = torch.bincount(rows.cpu(), minlength=len(batch)).tolist()
+            found += [RowLoss(*each) for each in zip(batch, sums.tolist(), tokens, strict=True)]
+    model.train(was_training)
+    everywhere = [each for part in group.gather_objects(found) for each in part]
+    return sorted(everywhere, key=lambda each: each.row)
+
+
 def mean_loss(
     model: Any,
     examples: Sequence[Any],
@@ -110,18 +170,10 @@ def mean_loss(
     batch_size: int,
     raise_if_interrupted: Callable[[], None] = lambda: None,
 ) -> float:
-    """Mean loss per labelled token; the model keeps its train or eval mode. `raise_if_interrupted` is called before
-    each batch."""
-    was_training, collate = model.training, Collator(pad_id)
-    model.eval()
-    total, count = 0.0, 0
-    for batch, counts in group.shard_with_padding(batches_by_length(examples, batch_size)):
-        raise_if_interrupted()
-        tensors = {name: tensor.to(model.device) for name, tensor in collate(batch).items()}
-        loss = float(label_loss(model, **tensors))
-        if counts:
-            total += loss
-            count += int((tensors["labels"][:, 1:] != IGNORE).sum())
-    model.train(was_training)
-    everywhere, labels = group.sum_over_processes((total, count))
-    return everywhere / max(labels, 1)
+    """Mean loss per labelled token of all rows."""
+    return mean_of(row_losses(model, examples, pad_id, batch_size, raise_if_interrupted))
+
+
+def mean_of(rows: Sequence[RowLoss]) -> float:
+    """Mean loss per labelled token."""
+    return math.fsum(each.loss for each in rows) / max(sum(each.tokens for each in rows), 1)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
@@ -27,6 +27,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from camelid_train.distributed import gradient_average
 from camelid_train.saving.run_totals import RunTotals
+
+Measured = TypeVar("Measured")
 
 if TYPE_CHECKING:
     from transformers import Trainer as Base
@@ -68,7 +70,7 @@ def _is_ddp(model: Any) -> bool:
     return isinstance(model, DistributedDataParallel)
 
 
-def halved_on_out_of_memory(measure: Callable[[int], float], rows: int) -> float:
+def halved_on_out_of_memory(measure: Callable[[int], Measured], rows: int) -> Measured:
     """`measure(rows)`, with the batch halved each time memory runs out."""
     while True:
         try:

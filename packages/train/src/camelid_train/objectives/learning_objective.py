@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from camelid_core.models.adapters import UNKNOWN, ModelAdapter
@@ -37,7 +37,8 @@ class TrainingRun:
 
     `arguments()` makes the recipe's TrainingArguments, or a subclass `kind` of them with more fields. Long evaluations
     call `raise_if_interrupted()` now and then, which raises Interrupted if the run was told to save and end. `adapter`
-    is the model's family."""
+    is the model's family. An objective whose held-out loss is a mean over tokens leaves in `row_losses` the sum and the
+    number of tokens of each held-out row, in their order: runs are compared by them, pair by pair."""
 
     recipe: Recipe
     method: TuningMethod[Any]
@@ -47,6 +48,7 @@ class TrainingRun:
     arguments: Callable[..., TrainingArguments]
     raise_if_interrupted: Callable[[], None] = lambda: None
     adapter: ModelAdapter = UNKNOWN
+    row_losses: list[tuple[float, int]] = field(default_factory=list)
 
     @property
     def tokenizer(self) -> Any:

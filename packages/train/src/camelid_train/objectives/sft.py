@@ -27,13 +27,15 @@ class Sft(LearningObjective[SftObjective]):
         return trainer
 
     def heldout_loss(self, section: SftObjective, run: TrainingRun, trainer: Any) -> float:
-        from camelid_train.loop.loss import mean_loss
+        from camelid_train.loop.loss import mean_of, row_losses
         from camelid_train.loop.micro_batches import halved_on_out_of_memory
 
-        return halved_on_out_of_memory(
-            lambda rows: mean_loss(run.model, run.data.heldout, run.pad_id, rows, run.raise_if_interrupted),
+        measured = halved_on_out_of_memory(
+            lambda rows: row_losses(run.model, run.data.heldout, run.pad_id, rows, run.raise_if_interrupted),
             run.recipe.eval.batch_size,
         )
+        run.row_losses[:] = [(each.loss, each.tokens) for each in measured]
+        return mean_of(measured)
 
 
 SFT = Sft()

@@ -15,6 +15,7 @@ from typing import Any
 from camelid_core.artefacts import DatasetUse, Licences, Manifest
 from camelid_core.licences import in_words
 from camelid_core.plugins import Host
+from camelid_core.statistics import shown_values
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _ADAPTER_CONFIG = "adapter_config.json"
@@ -60,7 +61,9 @@ def _lines(manifest: Manifest, host: Host) -> Iterator[str]:
     ):
         if rows := [f"- {row}" for row in values]:
             yield from ("", f"## {heading}", "", *rows)
-    if measured := [f"- {value_line(name, value)}" for name, value in manifest.metrics.items() if value is not None]:
+    if measured := [
+        f"- {value_line(name, value)}" for name, value in shown_values(manifest.metrics) if value is not None
+    ]:
         yield from ("", "## Metrics", "", *measured)
     yield from ("", "## How to load", "", "```python", *loading_lines(manifest), "```")
     if cited := list(citation_lines(manifest, host)):

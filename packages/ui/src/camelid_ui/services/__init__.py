@@ -21,7 +21,9 @@ from .conversation_files import HistoryService
 from .data import DataServices
 from .exports import ExportService
 from .feedback import FeedbackService
+from .job_groups import GroupService
 from .jobs import JobService
+from .machines import MachineService
 from .merge import MergeService
 from .models import ModelService
 from .permissions import enforce
@@ -37,6 +39,8 @@ class Services:
     home: Path
     host: Host
     jobs: JobService
+    groups: GroupService
+    machines: MachineService
     data: DataServices
     models: ModelService
     training: TrainingService
@@ -71,6 +75,8 @@ class Services:
             home=home,
             host=host,
             jobs=jobs,
+            groups=GroupService(jobs),
+            machines=MachineService(jobs.store),
             data=data,
             models=models,
             training=TrainingService(host, models, jobs, lambda: chat.status.model_names),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from camelid_train.export.export_plan import check, export_source, past_speeds
 from camelid_train.export.exporter import ExportEstimate, exporter_of, exporters
 from camelid_train.export.merge_config import MergeConfig
 from camelid_train.publishing.publication import plan
-from camelid_train.publishing.publish_config import PublishConfig
+from camelid_train.publishing.publish_config import THE_HUB, PublishConfig
 from camelid_train.publishing.publish_plan import PublishPlan
 from camelid_train.sections import ExportSection
 
@@ -139,7 +139,7 @@ class ExportService:
         """What publishing would do: files, cards, licences, warnings. Nothing is written, and nothing leaves.
 
         Raises:
-            CamelidError: what was given cannot be published, and why.
+            CamelidError: what was given cannot be published, and why; to the Hub without `hf auth login` for one.
         """
         return plan(self._publish_config(job_id, to, name))
 
@@ -161,7 +161,10 @@ class ExportService:
 
     def _publish_config(self, job_id: int, to: str, name: str) -> PublishConfig:
         values = {"artefacts": [str(self._made_by(job_id).published)], "to": to.strip(), "name": name.strip()}
-        return validate(PublishConfig, values, "the settings").with_absolute_paths()
+        config = validate(PublishConfig, values, "the settings").with_absolute_paths()
+        if config.to == THE_HUB:
+            _check_login()
+        return config
 
     def _made_by(self, job_id: int) -> Job:
         job = self.jobs.show(job_id).job
@@ -170,11 +173,13 @@ class ExportService:
         return job
 
     def _merge_offer(self, source: str) -> ExportOffer:
-        estimate = self.merges.estimate(MergeConfig(adapter=source))
+        offer = ExportOffer(MERGED, MERGED, "Base and adapter as one model.")
+        try:
+            estimate = self.merges.estimate(MergeConfig(adapter=source))
+        except CamelidError as problem:
+            return replace(offer, refusal=str(problem))
         refusal = "" if estimate.fits else "there is not enough disk space."
-        return ExportOffer(
-            MERGED, MERGED, "Base and adapter as one model.", estimate.size, estimate.memory, refusal=refusal
-        )
+        return replace(offer, size=estimate.size, memory=estimate.memory, refusal=refusal)
 
     def _offer(self, source: str, section: ExportSection, speeds: Mapping[str, float]) -> ExportOffer:
         exporter = exporter_of(section)
@@ -205,6 +210,18 @@ class ExportService:
             elif key in sections:
                 settings = [f"{name}={value}" for name, value in non_default(sections[key]).items() if name != "type"]
                 yield shlex.join(["camelid", "export", source, "--to", sections[key].type, *settings])
+
+
+def _check_login() -> None:
+    """Raise UsageError unless a job can tell the Hub who publishes: it is given no secret variables, and a token never
+    goes into the job table."""
+    from huggingface_hub.constants import HF_HOME
+
+    if not Path(HF_HOME, "token").is_file():
+        raise UsageError(
+            "a job publishes with the token of `hf auth login` alone, and there is none on the machine of this page: "
+            "type that first. HF_TOKEN is not passed on to jobs; `camelid publish` in a terminal takes it."
+        )
 
 
 def _sections(resolved: ResolvedModel) -> dict[str, ExportSection]:

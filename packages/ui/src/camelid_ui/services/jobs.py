@@ -5,28 +5,52 @@ Knows the job table and the files of an attempt. Knows nothing of what a task do
 
 from __future__ import annotations
 
-import json
-import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from camelid_core.config import Config
+from camelid_core.errors import JobError
 from camelid_core.events import read_events
 from camelid_core.jobs import Job, JobState, JobStore
 from camelid_core.jobs.attempt_result import last_lines
-from camelid_core.jobs.job import ACTIVE
+from camelid_core.jobs.job import ACTIVE, ENDED
 from camelid_core.jobs.job_needs import possible_needs
+from camelid_core.jobs.progress import progress_of
+from camelid_core.jobs.queue_order import move
 from camelid_core.jobs.run_directories import EVENTS, LOG, attempts
+from camelid_core.jobs.search import JobFilter, Order, count_jobs, find_jobs, jobs_that_need, tasks_of_jobs
 from camelid_core.jobs.start_conditions import reasons_to_wait
 
 LOG_BYTES = 64_000
 RUNNING = frozenset({JobState.QUEUED, JobState.CLAIMED, JobState.RUNNING, JobState.LOST})
 """States that have not ended: a page that shows such a job keeps polling."""
+WAITING = frozenset({JobState.QUEUED, JobState.LOST})
+"""States of jobs that have a place in the queue."""
+FILTERS: Mapping[str, frozenset[JobState]] = {
+    "running": ACTIVE,
+    "queued": WAITING,
+    "succeeded": frozenset({JobState.SUCCEEDED}),
+    "failed": frozenset({JobState.FAILED}),
+    "cancelled": frozenset({JobState.CANCELLED}),
+    "paused": frozenset({JobState.PAUSED}),
+}
+"""Filters of the list of jobs, and the states each means."""
+_PARTS: tuple[tuple[frozenset[JobState], Order], ...] = ((ACTIVE, "begin"), (WAITING, "begin"), (ENDED, "end"))
+_MANY = 200
+_MOST_FILES = 50
+_REQUEST_ACTIONS: Mapping[str, frozenset[str]] = {
+    "": frozenset({"cancel", "pause", "finish"}),
+    "finish": frozenset({"cancel", "pause"}),
+    "pause": frozenset({"cancel"}),
+    "cancel": frozenset(),
+}
+"""What can still be requested of a running job, by what was requested of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +85,46 @@ class JobView:
 
     @property
     def allowed_actions(self) -> frozenset[str]:
-        """Allowed actions: `cancel`, `finish`, `retry`."""
+        """Allowed actions: `cancel`, `pause`, `finish`, `move`, `retry`."""
         if self.job.state in ACTIVE:
-            return (
-                frozenset()
-                if self.job.request in ("pause", "cancel")
-                else frozenset({"cancel"} | ({"finish"} - {self.job.request}))
-            )
+            return _REQUEST_ACTIONS[self.job.request]
         if self.running:
-            return frozenset({"cancel"})
+            return frozenset({"cancel", "pause", "move"})
         return frozenset() if self.job.state == JobState.SUCCEEDED else frozenset({"retry"})
+
+
+@dataclass(frozen=True, slots=True)
+class ListingPart:
+    """The first jobs of a kind, and how many of it there are."""
+
+    views: tuple[JobView, ...] = ()
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JobListing:
+    """Jobs as they go: those that run, those that wait in the order in which they are begun, and those that have
+    ended, the newest end first."""
+
+    running: ListingPart
+    waiting: ListingPart
+    ended: ListingPart
+
+    @property
+    def total(self) -> int:
+        return self.running.total + self.waiting.total + self.ended.total
+
+
+@dataclass(frozen=True, slots=True)
+class LogPart:
+    """Part of a log: `text` is from byte `start` to byte `end` of the log of an attempt, 0 where there is none yet.
+    `ended` says that nothing more will come."""
+
+    attempt: int
+    start: int
+    end: int
+    text: str
+    ended: bool
 
 
 class JobService:
@@ -95,42 +149,63 @@ class JobService:
     def all(self, task: str = "", limit: int = 50) -> list[JobView]:
         """The newest first; only those of `task` where one is given."""
         jobs = [job for job in self.store.list(limit=1000 if task else limit) if not task or job.task == task]
-        shown = jobs[:limit]
-        waits = reasons_to_wait(self.store, shown)
-        return [self._view(job, waits[job.id]) for job in shown]
+        return self._views(jobs[:limit])
 
     def show(self, job_id: int) -> JobView:
         """Raises JobError if there is no such job."""
         return self.view(self.store.get(job_id))
 
     def count_running(self) -> int:
-        return len(self.store.list(states=RUNNING))
+        return count_jobs(self.store, JobFilter(RUNNING))
 
     def view(self, job: Job) -> JobView:
-        return self._view(job, reasons_to_wait(self.store, [job])[job.id])
+        return self._views([job])[0]
+
+    def _views(self, jobs: Sequence[Job]) -> list[JobView]:
+        """One look at the queue for all of them."""
+        waits = reasons_to_wait(self.store, jobs)
+        return [self._view(job, waits[job.id]) for job in jobs]
 
     def _view(self, job: Job, waits: str) -> JobView:
-        progress = self._progress(job.id)
-        return JobView(
-            job=job,
-            done=int(progress.get("done") or 0),
-            total=int(progress.get("total") or 0),
-            unit=str(progress.get("unit") or ""),
-            eta=progress.get("eta"),
-            rate=progress.get("tokens_per_second"),
-            waits=waits,
-        )
+        found = progress_of(self.home, job.id)
+        return JobView(job, found.done, found.total, found.unit, found.eta, found.rate, waits)
 
-    def _progress(self, job_id: int) -> dict[str, Any]:
-        """The newest attempt's last progress event: read from the end of the file, since a listing has many jobs."""
-        directory = self.attempt(job_id)
-        if directory is None:
-            return {}
-        for line in reversed(_tail(directory / EVENTS)):
-            if line.startswith(_PROGRESS):
-                with suppress(ValueError):  # torn by a kill in the middle of a write
-                    return dict(json.loads(line))
-        return next((event for event in reversed(self.events(job_id)) if event.get("kind") == "progress"), {})
+    def queue(self, wanted: JobFilter, most: int = 50) -> JobListing:
+        """Jobs as they go, as far as they are wanted: at most so many of each kind, and how many there are."""
+        parts = []
+        for states, order in _PARTS:
+            chosen = states & frozenset(wanted.states) if wanted.states else states
+            part = replace(wanted, states=chosen)
+            found = find_jobs(self.store, part, most, order) if chosen else []
+            total = len(found) if len(found) < most else count_jobs(self.store, part)
+            parts.append(ListingPart(tuple(self._views(found)), total))
+        return JobListing(*parts)
+
+    def ended_since(self, since: float, most: int = _MANY) -> list[JobView]:
+        """Jobs that ended after a Unix time: those that failed first, then the newest end first."""
+        late = find_jobs(self.store, JobFilter(ENDED, ended_after=since), most, "end")
+        return self._views(sorted(late, key=lambda job: job.state != JobState.FAILED))
+
+    def tasks(self) -> list[str]:
+        """The tasks of which there are jobs."""
+        return tasks_of_jobs(self.store)
+
+    def related(self, job: Job) -> tuple[list[Job], list[Job]]:
+        """The jobs that this one needs, as far as they are there, and those that need it."""
+        needed = []
+        for number in job.depends_on:
+            with suppress(JobError):  # it was deleted
+                needed.append(self.store.get(number))
+        return needed, jobs_that_need(self.store, job.id, _MANY)
+
+    def files(self, job: Job) -> list[tuple[str, int]]:
+        """The largest files of what the job published, with their sizes in bytes."""
+        result = Path(job.published) if job.published else None
+        if result is None or not result.is_dir():
+            return []
+        found = [(path, path.lstat()) for path in result.iterdir()]
+        sizes = [(path.name, stat.st_size) for path, stat in found if S_ISREG(stat.st_mode)]
+        return sorted(sizes, key=lambda each: -each[1])[:_MOST_FILES]
 
     def events(self, job_id: int) -> list[dict[str, Any]]:
         """Events of the newest attempt."""
@@ -146,11 +221,40 @@ class JobService:
         directory = self.attempt(job_id)
         return last_lines(directory / LOG, lines, LOG_BYTES) if directory else ""
 
+    def log_part(self, job_id: int, attempt: int, start: int) -> LogPart:
+        """The newest attempt's log from byte `start` on, at most 64 KB, in whole characters. Where `attempt` is not
+        that attempt, its end.
+
+        Raises:
+            JobError: there is no such job.
+        """
+        ended = self.store.get(job_id).state in ENDED  # read first: what is logged until then is in the file
+        directory = self.attempt(job_id)
+        if directory is None:
+            return LogPart(0, 0, 0, "", ended)
+        newest, path = int(directory.name), directory / LOG
+        size = path.stat().st_size if path.exists() else 0
+        known = newest == attempt and 0 <= start <= size
+        first = start if known else max(0, size - LOG_BYTES)
+        data = _whole_characters(path, first) if size else b""
+        if first and not known:  # begin with a line
+            cut = data.find(b"\n") + 1
+            first, data = first + cut, data[cut:]
+        text, end = data.decode("utf-8", errors="replace"), first + len(data)
+        return LogPart(newest, first, end, text, ended and end >= size)
+
     def cancel(self, job_id: int) -> Job:
         return self.store.request(job_id, "cancel")
 
+    def pause(self, job_id: int) -> Job:
+        return self.store.request(job_id, "pause")
+
     def finish(self, job_id: int) -> Job:
         return self.store.request(job_id, "finish")
+
+    def move(self, job_id: int, places: float) -> Job:
+        """Move a waiting job by so many places; negative ones are earlier."""
+        return move(self.store, job_id, places)
 
     def retry(self, job_id: int) -> Job:
         job = self.store.retry(job_id)
@@ -158,19 +262,19 @@ class JobService:
         return job
 
 
-_PROGRESS = b'{"kind": "progress"'
-
-
-def _tail(path: Path, size: int = 64_000) -> list[bytes]:
-    """The complete lines at the end of a file."""
-    try:
-        with path.open("rb") as file:
-            start = max(0, file.seek(0, os.SEEK_END) - size)
-            file.seek(start)
-            lines = file.read().split(b"\n")
-    except FileNotFoundError:
-        return []
-    return lines[1 if start else 0 : -1]
+def _whole_characters(path: Path, start: int) -> bytes:
+    """At most `LOG_BYTES` from byte `start` on, without a UTF-8 character that is cut off at the end."""
+    with path.open("rb") as file:
+        file.seek(start)
+        data = file.read(LOG_BYTES)
+    for back in range(1, min(4, len(data) + 1)):
+        byte = data[-back]
+        if byte < 0x80:
+            break
+        if byte >= 0xC0:  # the first byte of a character of 2, 3 or 4
+            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return data[:-back] if back < length else data
+    return data
 
 
 class _EventCache:

@@ -10,13 +10,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from camelid_core.errors import ModelError, UsageError
+from camelid_core.errors import UsageError
 from camelid_core.jobs import Job
-from camelid_core.models.devices import available_memory
-from camelid_core.models.model_size import parameters, weights_size
-from camelid_core.models.weight_files import WeightFiles
 from camelid_core.paths import artefacts_dir
 from camelid_train.export.merge_config import MergeConfig
+from camelid_train.export.merge_plan import merge_estimate
 
 from camelid_ui.field_values import non_default
 
@@ -26,11 +24,10 @@ from .models import ModelEntry, ModelService
 TASK = "merge"
 _OPTIONS = {"output": "--out"}
 """Fields whose flag of `camelid merge` has another name."""
-_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True, slots=True)
-class MergeEstimate:
+class MergeFit:
     """Bytes of the merged model, free on its disk, and needed in memory while merging."""
 
     size: int
@@ -51,15 +48,11 @@ class MergeService:
     def adapters(self) -> list[ModelEntry]:
         return self.models.adapters()
 
-    def estimate(self, config: MergeConfig) -> MergeEstimate:
+    def estimate(self, config: MergeConfig) -> MergeFit:
         """Raises UnknownName, ModelError: no adapter of that name, or its base is not here."""
-        resolved = self.models.resolve(config.adapters[0].name)
-        if resolved.adapter_dir is None:
-            raise ModelError(f"{config.adapter!r} is a full model already; there is nothing to merge.")
-        count = parameters(resolved.base)
-        size = count * _BYTES[config.dtype] if config.dtype != "auto" else weights_size(resolved.base)
+        found = merge_estimate(config)
         free = shutil.disk_usage(_existing(artefacts_dir())).free
-        return MergeEstimate(size, free, _memory(config, resolved.base, count), resolved.base_id)
+        return MergeFit(found.size, free, found.memory, found.base)
 
     def start(self, config: MergeConfig, name: str = "", key: str | None = None) -> Job:
         """Raises UsageError: not enough disk."""
@@ -80,15 +73,6 @@ class MergeService:
 
     def all(self) -> list[JobView]:
         return self.jobs.all(TASK, 20)
-
-
-def _memory(config: MergeConfig, base: Path, parameters: int) -> int:
-    """Bytes: the base in float32, or layer by layer the largest one thrice: as it is, what is added, and merged."""
-    whole = parameters * _BYTES["float32"]
-    if config.memory == "whole" or (config.memory == "auto" and whole < available_memory()):
-        return whole
-    files = WeightFiles(base)
-    return 3 * _BYTES["float32"] * max(map(files.values, files.names))
 
 
 def load_line(path: str) -> str:

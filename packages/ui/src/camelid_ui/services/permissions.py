@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from . import Services
 
 READ_METHODS = {
-    "jobs": "all show count_running view events attempt log",
+    "jobs": "all show count_running view queue ended_since tasks related files events attempt log log_part",
+    "groups": "all",
+    "machines": "all",
     "data.collection": "all show names sources records page rows record",
     "data.add": "running name_for",
     "data.fetch": "running",
@@ -45,7 +47,7 @@ READ_METHODS = {
 """Always allowed: they read what is listed, and compute little."""
 
 CHANGING_METHODS = {
-    "jobs": "submit cancel finish retry",
+    "jobs": "submit cancel pause finish move retry",
     "data.collection": "remove",
     "data.add": "find detect preview start add",
     "data.fetch": "start",

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from camelid_serve.metrics import ScoreMeans
+from camelid_core.statistics import Difference, Estimate
+from camelid_core.statistics.holm import corrected
+from camelid_serve.metrics import ScoreDifferences, ScoreMeans
 from camelid_serve.predict.inputs import ANSWER_COLUMNS
 from camelid_serve.predict.result_columns import SAME_NAMES
 
@@ -25,16 +27,18 @@ NumberedRow = tuple[int, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class PredictionPage:
-    """One page of numbered `rows`, from the `start`-th of `matching` on; `means` are the mean scores so far, by model
-    where there are several; `finished` if no more rows will come; `reference` is the column of the reference answers
-    and `question` that of the prompts, where a person named them; `columns` names the result's columns in a row."""
+    """One page of numbered `rows`, from the `start`-th of `matching` on; `means` are the mean scores so far, by
+    model where there are several, and `differences` their paired differences from the first model once all is
+    there; `finished` if no more rows will come; `reference` is the column of the reference answers and `question`
+    that of the prompts, where a person named them; `columns` names the result's columns in a row."""
 
     count: int = 0
     failed: int = 0
     rows: Sequence[NumberedRow] = ()
     start: int = 0
     matching: int = 0
-    means: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    means: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    differences: Mapping[str, Mapping[str, Difference]] = field(default_factory=dict)
     finished: bool = False
     reference: str = ""
     question: str = ""
@@ -49,11 +53,26 @@ class PredictionTable:
         self._state = bytearray()
         self._quality = array("f")
         self._means: dict[str, ScoreMeans] = {}
+        self._differences: dict[str, ScoreDifferences] = {}
         self._orders: dict[RowSelection, Any] = {}
 
     @property
-    def means(self) -> dict[str, dict[str, float]]:
-        return {model: each.values() for model, each in self._means.items()}
+    def means(self) -> dict[str, dict[str, Estimate]]:
+        return {model: each.estimates() for model, each in self._means.items()}
+
+    @property
+    def differences(self) -> dict[str, dict[str, Difference]]:
+        """By model and metric, from the first model, over the rows that were added with the scores of both; corrected
+        over all of them."""
+        found = [
+            (model, name, each)
+            for model, sums in self._differences.items()
+            for name, each in sums.differences().items()
+        ]
+        table: dict[str, dict[str, Difference]] = {}
+        for (model, name, _), each in zip(found, corrected([each for *_, each in found]), strict=True):
+            table.setdefault(model, {})[name] = each
+        return table
 
     def add(self, number: int, failed: bool, scores: Mapping[str, Mapping[str, float]]) -> None:
         """`scores` by model. Of several models the lowest score counts."""
@@ -70,6 +89,10 @@ class PredictionTable:
             found = _sort_score(each)
             if not self._quality[number] <= found:
                 self._quality[number] = found
+        if len(scores) > 1:
+            (_, baseline), *others = scores.items()
+            for model, each in others:
+                self._differences.setdefault(model, ScoreDifferences()).add(each, baseline)
         self._orders.clear()
 
     def matching(self, selection: RowSelection) -> int:

@@ -173,7 +173,13 @@ class PredictionService:
         if source is None:
             return PredictionPage()
         table = source.table
-        return PredictionPage(table.count, table.failed, means=table.means, finished=source.finished)
+        return PredictionPage(
+            table.count,
+            table.failed,
+            means=table.means,
+            differences=table.differences if source.finished else {},
+            finished=source.finished,
+        )
 
     def lines(self, job_id: int) -> Iterator[bytes]:
         """The rows so far as JSON Lines, to download, piece by piece. Raises as `page` does."""

@@ -29,6 +29,20 @@ element.addEventListener('click', event => {
   trigger('select', {value: row.dataset.key});
 });
 """
+KEEP_OPEN = """
+const open = {};  // what a person opened or closed stays so when the page is redrawn
+element.addEventListener('toggle', ({target}) => {
+  if (target.dataset.part && target.isConnected) open[target.dataset.part] = target.open;
+}, true);
+new MutationObserver(() => {
+  for (const each of element.querySelectorAll('details[data-part]')) {
+    const wanted = open[each.dataset.part] ?? each.open;
+    if (each.open !== wanted) each.open = wanted;
+  }
+}).observe(element, {childList: true, subtree: true});
+"""
+"""A script for HTML with `details`."""
+
 SELECTED_KEY = "() => camelid.selectedKey"
 """The key of the row selected last, for a handler that runs in the browser alone."""
 
@@ -41,8 +55,10 @@ element.addEventListener('focusin', event => {
 });
 element.addEventListener('focusout', event => { if (event.target.isConnected) focused = ''; });
 new MutationObserver(() => {
-  if (focused && document.activeElement === document.body) element.querySelector(focused)?.focus({preventScroll: true});
-}).observe(element, {childList: true, subtree: true});
+  const now = document.activeElement;  // of a row that moved, what is drawn now may be another row's
+  if (!focused || (now !== document.body && (!element.contains(now) || now.matches(focused)))) return;
+  element.querySelector(focused)?.focus({preventScroll: true});
+}).observe(element, {childList: true, subtree: true, attributeFilter: ['data-set', 'data-key']});
 const report = field => {
   const fields = [...element.querySelectorAll('input[data-set], select[data-set]')];
   const filled = fields.filter(each => each.type !== 'radio' || each.checked);
@@ -68,10 +84,10 @@ def panel(value: str = "", **options: Any) -> gr.HTML:
     return gr.HTML(value, js_on_load=None, **options)
 
 
-def selectable(value: str = "", **options: Any) -> gr.HTML:
+def selectable(value: str = "", script: str = "", **options: Any) -> gr.HTML:
     """HTML whose elements with `data-key` can be selected; `.select` says which through `SELECTED_KEY` or
-    `selected_key`."""
-    return gr.HTML(value, js_on_load=_SELECT, **options)
+    `selected_key`; `script` is JavaScript that it runs as well."""
+    return gr.HTML(value, js_on_load=_SELECT + script, **options)
 
 
 def controls(value: str = "", script: str = "", **options: Any) -> gr.HTML:

@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 from camelid_core.errors import CamelidError
+from camelid_core.jobs import JobState
 
 from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
@@ -35,6 +36,7 @@ class JobPanel:
     body: gr.HTML
     notice: gr.HTML
     finish: gr.Button
+    pause: gr.Button
     cancel: ConfirmedButton
     retry: gr.Button
     timer: gr.Timer
@@ -45,12 +47,13 @@ class JobPanel:
         def show(number: str, seen: str, request: gr.Request) -> tuple[Any, ...]:
             return self._show(services, body, number, seen, translator_for(request))
 
-        outputs = [self.column, self.head, self.body, self.finish, self.cancel.ask, self.cancel.row,
+        outputs = [self.column, self.head, self.body, self.finish, self.pause, self.cancel.ask, self.cancel.row,
                    self.retry, self.timer, self.seen, self.state_changed]  # fmt: skip
         self.job.change(lambda: "", None, self.notice, **PRIVATE).then(show, [self.job, self.seen], outputs, **LATEST)
         self.timer.tick(show, [self.job, self.seen], outputs, **PRIVATE)
         actions = (
             (self.finish, services.jobs.finish),
+            (self.pause, services.jobs.pause),
             (self.cancel.yes, services.jobs.cancel),
             (self.retry, services.jobs.retry),
         )
@@ -62,7 +65,7 @@ class JobPanel:
     def _show(self, services: Services, body: BodyRenderer, number: str, seen: str, say: Translator) -> tuple[Any, ...]:
         stopped_timer = gr.Timer(active=False)
         if not number.isdecimal():
-            return (gr.update(visible=False), "", "", *[gr.skip()] * 4, stopped_timer, "", "")
+            return (gr.update(visible=False), "", "", *[gr.skip()] * 5, stopped_timer, "", "")
         try:
             view = services.jobs.show(int(number))
             shown = body(services, view, say)
@@ -72,6 +75,7 @@ class JobPanel:
                 gr.update(visible=True),
                 error_message(problem),
                 "",
+                hidden,
                 hidden,
                 *self.cancel.hidden(),
                 hidden,
@@ -89,25 +93,29 @@ class JobPanel:
             heading(view, say),
             shown,
             gr.update(visible="finish" in can),
+            gr.update(visible="pause" in can),
             *cancel_updates,
-            gr.update(visible="retry" in can),
+            gr.update(visible="retry" in can, value=say("run.go_on" if job.state == JobState.PAUSED else "run.retry")),
             gr.Timer(active=view.running),
             phase,
             phase,
         )
 
 
-def build_job(job: gr.Textbox, ident: str) -> JobPanel:
+def build_job(job: gr.Textbox, ident: str, body: gr.HTML | None = None) -> JobPanel:
+    """`body` is one that is not laid out yet, where it has more to do than to show HTML."""
     with gr.Column(visible=False, elem_id=ident, elem_classes="camelid-card") as column:
         head = panel(elem_id=f"{ident}-head")
         with gr.Row(elem_classes="camelid-actions"):
             finish = gr.Button(t("run.finish"), elem_id=f"{ident}-finish")
+            pause = gr.Button(t("run.pause"), elem_id=f"{ident}-pause")
             cancel = confirmed_button(t("run.stop"), t("run.stop_sure"), t("run.stop"), f"{ident}-cancel")
             retry = gr.Button(t("run.retry"), elem_id=f"{ident}-retry")
         notice = panel()
-        body = panel(elem_id=f"{ident}-body")
+        shown = panel(elem_id=f"{ident}-body") if body is None else body.render()
     return JobPanel(
-        job=job, column=column, head=head, body=body, notice=notice, finish=finish, cancel=cancel, retry=retry,
+        job=job, column=column, head=head, body=shown, notice=notice, finish=finish, pause=pause,
+        cancel=cancel, retry=retry,
         timer=gr.Timer(POLL_SECONDS, active=False), seen=hidden_box(f"{ident}-seen"), state_changed=gr.State(""),
     )  # fmt: skip
 
@@ -116,5 +124,6 @@ def heading(view: JobView, say: Translator) -> str:
     job = view.job
     head = f'<div class="camelid-runhead"><h2>{esc(job.id)} · {esc(job.label)}</h2>{badge(view, say)}</div>'
     waiting = note(view.waits or say(f"train.waiting.{job.state}")) if view.running and not view.total else ""
-    failed = (note if view.running else error)(job.error) if job.error else ""
+    as_asked = view.running or job.error_kind in ("cancelled", "paused")
+    failed = (note if as_asked else error)(job.error) if job.error else ""
     return head + (bar(view, say) if view.total else waiting) + failed

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from camelid_core.jobs import Job
+
 from camelid_ui.i18n import Translator
 from camelid_ui.services.jobs import JobView
 
@@ -37,12 +39,12 @@ def bar(view: JobView, say: Translator, more: Sequence[tuple[str, object]] = ())
         ]
     )
     percent = f"{view.share * 100:.0f}"
-    meter = (
+    drawn = (
         f'<div class="camelid-bar {esc(view.job.state)}" role="progressbar" aria-valuenow="{percent}" '
         f'aria-valuemin="0" aria-valuemax="100" aria-label="{esc(say("progress.label"))}">'
         f'<span style="width:{percent}%"></span></div>'
     )
-    return meter + numbers
+    return drawn + numbers
 
 
 def table(views: Sequence[JobView], say: Translator, chosen: str = "") -> str:
@@ -52,8 +54,8 @@ def table(views: Sequence[JobView], say: Translator, chosen: str = "") -> str:
             [
                 Cell(esc(f"{view.job.id} · {view.job.label}"), "main"),
                 Cell(badge(view, say)),
-                cell(say.optional(f"task.{view.job.task}", view.job.task)),
-                Cell(_progress(view, say), "number"),
+                cell(task(view.job, say)),
+                Cell(meter(view, say), "number"),
                 cell(duration(view.eta) if view.running else "", "number"),
                 cell(say("jobs.ago", age=duration(view.age)), "number quiet"),
             ],
@@ -66,12 +68,29 @@ def table(views: Sequence[JobView], say: Translator, chosen: str = "") -> str:
     return listing(heads, lines, say("jobs.caption"))
 
 
-def unit(name: str, say: Translator) -> str:
-    return say.optional(f"unit.{name}", name)
+def job_link(job: Job) -> str:
+    """The job's number and name; selecting it opens the job."""
+    return f'<a href="/?tab=jobs&amp;job={job.id}" data-key="{job.id}">{esc(job.id)} · {esc(job.label)}</a>'
 
 
-def _progress(view: JobView, say: Translator) -> str:
+def task(job: Job, say: Translator) -> str:
+    """What the job does, in words."""
+    return say.optional(f"task.{job.task}", job.task)
+
+
+def meter(view: JobView, say: Translator) -> str:
+    """Progress in a line: a small bar and the numbers; nothing where none was reported."""
     if not view.total:
         return ""
-    bar = f'<span class="camelid-mini"><span style="width:{view.share * 100:.0f}%"></span></span>'
-    return f"{bar} {view.done}/{view.total}"
+    percent = f"{view.share * 100:.0f}"
+    values = (
+        f'aria-valuenow="{percent}" aria-valuemin="0" aria-valuemax="100" aria-label="{esc(say("progress.label"))}"'
+    )
+    return (
+        f'<span class="camelid-meter"><span class="camelid-mini" role="progressbar" {values}>'
+        f'<span style="width:{percent}%"></span></span>{count(view.done)} / {count(view.total)}</span>'
+    )
+
+
+def unit(name: str, say: Translator) -> str:
+    return say.optional(f"unit.{name}", name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from camelid_core.statistics import Difference, Estimate
 from camelid_serve.predict.inputs import ANSWER_COLUMNS
 
 from camelid_ui.i18n import Translator
@@ -44,7 +45,10 @@ def summary(found: PredictionPage, job: int, say: Translator) -> str:
         f'<a class="camelid-download" href="/download/predictions/{job}" download>{esc(say("predict.download"))}</a>'
         f'<span class="camelid-note">{esc(say(key, rows=found.count, failed=found.failed))}</span>'
     )
-    means = "".join(note(_scores(model, means)) for model, means in found.means.items())
+    means = "".join(note(_means(model, means)) for model, means in found.means.items())
+    baseline = next(iter(found.means), "")
+    for model, differences in found.differences.items():
+        means += note(_means(say("predict.minus", model=model, baseline=baseline), differences))
     return f'<div class="camelid-runhead">{link}</div>{means}'
 
 
@@ -85,6 +89,12 @@ def _answers(row: dict[str, Any], found: PredictionPage) -> str:
             )
         )
     return "".join(f"<div>{each}</div>" for each in answers_html)
+
+
+def _means(model: str, means: Mapping[str, Estimate] | Mapping[str, Difference]) -> str:
+    """Each with its interval and n: without them two models cannot be told apart."""
+    words = " · ".join(f"{name} {value}" for name, value in means.items())
+    return f"{model}: {words}" if model else words
 
 
 def _scores(model: str, scores: Mapping[str, float]) -> str:

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from camelid_core.errors import UsageError
+from camelid_core.statistics import Estimate
 
-from .clustered_estimates import Estimate
 from .proof_config import LIMITS
 
 _TOLERANCE, _MOST_MORE = 6.0, 0.5
@@ -144,8 +144,8 @@ def verdict(
     nothing is known against it. `log_ratio` is the mean difference of losses; None where losses are not known."""
     allowed = math.log(limits.perplexity_ratio)
     return [
-        _check("kl_mean", limits.kl_mean, divergence, divergence.high <= limits.kl_mean, divergence.mean),
-        _check("top_equal", limits.top_equal, top_equal, top_equal.low >= limits.top_equal, top_equal.mean),
+        _check("kl_mean", limits.kl_mean, divergence, divergence.ends[1] <= limits.kl_mean, divergence.mean),
+        _check("top_equal", limits.top_equal, top_equal, top_equal.ends[0] >= limits.top_equal, top_equal.mean),
         _ratio_check(limits.perplexity_ratio, log_ratio, allowed),
         Check("template", None, None, template_equal, "" if template_equal else "prompts have other token ids"),
     ]
@@ -155,7 +155,8 @@ def _check(name: str, limit: float, estimate: Estimate, passed: bool, mean: floa
     if passed:
         return Check(name, limit, estimate, True)
     within = mean <= limit if name == "kl_mean" else mean >= limit
-    ends = f"{mean:.4g} (95 % interval {estimate.low:.4g} to {estimate.high:.4g})"
+    low, high = estimate.ends
+    ends = f"{mean:.4g} (95 % interval {low:.4g} to {high:.4g})"
     if within:
         return Check(name, limit, estimate, False, f"{ends} reaches over {limit:.4g}: more rows may tell (--rows)")
     return Check(name, limit, estimate, False, f"{ends}, and {limit:.4g} is the limit")
@@ -164,18 +165,13 @@ def _check(name: str, limit: float, estimate: Estimate, passed: bool, mean: floa
 def _ratio_check(limit: float, log_ratio: Estimate | None, allowed: float) -> Check:
     if log_ratio is None:
         return Check("perplexity_ratio", limit, None, None, "the engine tells too few probabilities to know it")
-    ratio = ratio_of(log_ratio)
-    if -allowed <= log_ratio.low and log_ratio.high <= allowed:
+    ratio = log_ratio.exponential()
+    low, high = ratio.ends
+    if -allowed <= log_ratio.ends[0] and log_ratio.ends[1] <= allowed:
         return Check("perplexity_ratio", limit, ratio, True)
-    ends = f"{ratio.mean:.4g} (95 % interval {ratio.low:.4g} to {ratio.high:.4g})"
+    ends = f"{ratio.mean:.4g} (95 % interval {low:.4g} to {high:.4g})"
     if abs(log_ratio.mean) <= allowed:
         why = f"{ends} reaches over {limit:.4g} or under {1 / limit:.4g}: more rows may tell (--rows)"
     else:
         why = f"{ends}, and {limit:.4g} is the limit, {1 / limit:.4g} the lowest"
     return Check("perplexity_ratio", limit, ratio, False, why)
-
-
-def ratio_of(log_ratio: Estimate) -> Estimate:
-    """The ratio and its interval from those of its logarithm; its standard error by the delta method."""
-    ratio = math.exp(log_ratio.mean)
-    return Estimate(ratio, ratio * log_ratio.stderr, math.exp(log_ratio.low), math.exp(log_ratio.high))

@@ -29,7 +29,7 @@ from camelid_serve.provenance import result_manifest, weights_identity, with_all
 
 from . import results as words
 from .comparison import Comparison, ComparisonRun, Material
-from .format_limits import Limits, limits_of, ratio_of, verdict
+from .format_limits import Limits, limits_of, verdict
 from .formats import estimated_size, format_of, size_of, weights_size
 from .held_out import HeldOutText, held_out_text
 from .proof_config import ProofConfig
@@ -124,10 +124,10 @@ def _measured(
         "divergence": {**divergence.as_json(), "max": largest, "of": kind},
         "top_equal": equal.as_json(),
         "perplexity": {
-            "source": words.perplexity(estimates["source_loss"]),
-            "export": words.perplexity(estimates["loss"]),
+            "source": words.exponential(estimates["source_loss"]),
+            "export": words.exponential(estimates["loss"]),
         },
-        "perplexity_ratio": None if log_ratio is None else ratio_of(log_ratio).as_json(),
+        "perplexity_ratio": words.exponential(log_ratio),
         "template": template.as_json(),
     }
 

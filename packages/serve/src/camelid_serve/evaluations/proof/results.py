@@ -6,19 +6,16 @@ the export.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .clustered_estimates import CONFIDENCE, Estimate, clustered_mean
+from camelid_core.statistics import CONFIDENCE, Estimate
 
 if TYPE_CHECKING:
     from camelid_serve.evaluations.greedy_answers import GreedyAnswer
 
     from .comparison import Comparison, Side, TextComparison
     from .format_limits import Check
-
-_MOST_EXPONENT = 700.0
 
 
 def divergence_kind(comparison: Comparison, top: int) -> str:
@@ -30,6 +27,8 @@ def divergence_kind(comparison: Comparison, top: int) -> str:
 
 def estimates(texts: Sequence[TextComparison]) -> dict[str, Estimate | None]:
     """Mean divergence, share of equal top tokens, losses of both, and the mean difference of losses (None: unknown)."""
+    from camelid_core.statistics.scores import estimate_of_sums
+
     counts = [text.tokens for text in texts]
     losses = [(text.source_loss, text.loss) for text in texts]
     ours = [one for one, _ in losses if one is not None]
@@ -37,20 +36,17 @@ def estimates(texts: Sequence[TextComparison]) -> dict[str, Estimate | None]:
     known = len(ours) == len(theirs) == len(texts)
     differences = [two - one for one, two in zip(ours, theirs, strict=True)] if known else []
     return {
-        "divergence": clustered_mean([text.divergence for text in texts], counts),
-        "top_equal": clustered_mean([text.equal for text in texts], counts),
-        "source_loss": clustered_mean(ours, counts) if len(ours) == len(texts) else None,
-        "loss": clustered_mean(theirs, counts) if len(theirs) == len(texts) else None,
-        "log_ratio": clustered_mean(differences, counts) if known else None,
+        "divergence": estimate_of_sums([text.divergence for text in texts], counts),
+        "top_equal": estimate_of_sums([text.equal for text in texts], counts, share=True),
+        "source_loss": estimate_of_sums(ours, counts) if len(ours) == len(texts) else None,
+        "loss": estimate_of_sums(theirs, counts) if len(theirs) == len(texts) else None,
+        "log_ratio": estimate_of_sums(differences, counts) if known else None,
     }
 
 
-def perplexity(loss: Estimate | None) -> dict[str, float] | None:
-    """exp of the mean loss, with the interval that goes with it; its standard error by the delta method."""
-    if loss is None:
-        return None
-    mean, low, high = (math.exp(min(value, _MOST_EXPONENT)) for value in (loss.mean, loss.low, loss.high))
-    return {"mean": mean, "stderr": mean * loss.stderr, "low": low, "high": high}
+def exponential(loss: Estimate | None) -> dict[str, Any] | None:
+    """exp of a mean loss or difference of losses, with the interval that goes with it."""
+    return None if loss is None else loss.exponential().as_json()
 
 
 def samples(
@@ -93,15 +89,17 @@ def metrics(results: Mapping[str, Any]) -> dict[str, Any]:
         "n_texts": results["text"]["n_texts"],
         "n_tokens": results["text"]["n_tokens"],
         "kl_mean": divergence["mean"],
-        "kl_stderr": divergence["stderr"],
+        "kl_interval": _ends(divergence),
         "kl_max": divergence["max"],
         "kl_of": divergence["of"],
         "top_equal": equal["mean"],
-        "top_equal_stderr": equal["stderr"],
+        "top_equal_interval": _ends(equal),
         "perplexity": perplexities["export"] and perplexities["export"]["mean"],
+        "perplexity_interval": perplexities["export"] and _ends(perplexities["export"]),
         "perplexity_source": perplexities["source"] and perplexities["source"]["mean"],
+        "perplexity_source_interval": perplexities["source"] and _ends(perplexities["source"]),
         "perplexity_ratio": ratio and ratio["mean"],
-        "perplexity_ratio_stderr": ratio and ratio["stderr"],
+        "perplexity_ratio_interval": ratio and _ends(ratio),
         "template_equal": results["template"]["equal"],
         "format": results["export"]["format"],
         "size": results["export"]["size"],
@@ -198,6 +196,10 @@ def _row(
     limit = "" if check is None or check["limit"] is None else f"{sign} {write({'mean': check['limit']})}"
     outcome = "" if check is None else {True: "passed", False: "failed", None: "not measured"}[check["passed"]]
     return {"measure": measure, "value": value, "95 % interval": ends, "limit": limit, "verdict": outcome}
+
+
+def _ends(value: Mapping[str, float]) -> list[float]:
+    return [value["low"], value["high"]]
 
 
 def _number(value: Mapping[str, float] | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from camelid_core.artefacts import Manifest
+from camelid_core.statistics import shown_values
 
 from camelid_train.saving.model_card import dataset_line, loading_lines, setting_lines, value_line
 
@@ -14,7 +15,7 @@ def training(data: CardData) -> str:
     manifest = data.manifest
     measured = [
         value_line(name, value)
-        for name, value in manifest.metrics.items()
+        for name, value in shown_values(manifest.metrics)
         if value not in (None, "") and not isinstance(value, dict | list)
     ]
     groups = (

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from camelid_core.artefacts import Manifest
+from camelid_core.statistics import Estimate
 
 NOT_TESTED = "not proved: nobody has compared it with its source"
 OVERRIDDEN = "proof_overridden"
@@ -33,20 +34,28 @@ def status(proof: Mapping[str, Any], override: str = "") -> str:
 
 def _measured(proof: Mapping[str, Any]) -> list[str]:
     found = []
-    if (mean := proof.get("kl_mean")) is not None:
-        error = f" ± {proof['kl_stderr']:.2g}" if proof.get("kl_stderr") is not None else ""
+    if (divergence := _number(proof, "kl_mean", "kl_interval")) is not None:
         most = f", at most {proof['kl_max']:.3g}" if proof.get("kl_max") is not None else ""
-        found.append(f"KL divergence {mean:.3g}{error}{most}")
-    if (equal := proof.get("top_equal")) is not None:
-        found.append(f"same top token {100 * equal:.1f} %")
-    if (ratio := proof.get("perplexity_ratio")) is not None:
-        found.append(f"perplexity × {ratio:.4g}")
+        found.append(f"KL divergence {divergence}{most}")
+    if (equal := _number(proof, "top_equal", "top_equal_interval", share=True)) is not None:
+        found.append(f"same top token {equal}")
+    if (ratio := _number(proof, "perplexity_ratio", "perplexity_ratio_interval")) is not None:
+        found.append(f"perplexity × {ratio}")
     if (tokens := proof.get("n_tokens")) is not None:
         found.append(f"on {tokens:,} tokens of {proof.get('n_texts', '?')} texts")
     if engine := proof.get("engine"):
         speed = f", {proof['tokens_per_second']:.3g} tokens/s" if proof.get("tokens_per_second") else ""
         found.append(f"in {engine}{speed}")
     return found
+
+
+def _number(proof: Mapping[str, Any], name: str, interval: str, share: bool = False) -> str | None:
+    """A measure of the proof with its interval; where the manifest has none, it says so."""
+    mean, ends = proof.get(name), proof.get(interval)
+    if not isinstance(mean, int | float):
+        return None
+    low, high = ends if isinstance(ends, list | tuple) and len(ends) == 2 else (None, None)
+    return Estimate(mean, low, high, proof.get("n_tokens") or 0, share=share).short
 
 
 def _listed(failed: Any) -> str:

@@ -24,7 +24,7 @@ from camelid_ui.services.models import ModelService
 
 from . import selection
 from .estimate import Estimate, estimate
-from .run_comparison import RunComparison, differences
+from .run_comparison import RunComparison, differences, loss_differences
 from .runs import LossSummary, RunDetails, RunReports, RunSummary, loss_summary
 
 TASK = "train"
@@ -116,7 +116,9 @@ class TrainingService:
                 runs.append(self.show(job_id))
             except CamelidError:
                 missing.append(job_id)
-        return RunComparison(tuple(runs), differences([run.job.config for run in runs]), tuple(missing))
+        return RunComparison(
+            tuple(runs), differences([run.job.config for run in runs]), tuple(missing), loss_differences(runs)
+        )
 
     def delete(self, job_id: int, result: bool = False) -> Job:
         """Delete an ended run with its checkpoints; with `result` also what it published.

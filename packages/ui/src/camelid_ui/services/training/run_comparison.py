@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from camelid_core.statistics import Difference
+from camelid_core.statistics.holm import corrected
+from camelid_train.monitoring.heldout_rows import paired, read_rows
 
 from .runs import RunDetails
 
@@ -17,11 +22,13 @@ MAX_RUNS = 8
 
 @dataclass(frozen=True, slots=True)
 class RunComparison:
-    """`settings` has by path the value of each run, in the order of `runs`; `missing` are job ids of no run."""
+    """`settings` has by path the value of each run, in the order of `runs`; `missing` are job ids of no run; `losses`
+    has the paired difference of each run's held-out loss from the first's, None where they share no rows."""
 
     runs: tuple[RunDetails, ...]
     settings: Mapping[str, tuple[Any, ...]]
     missing: tuple[int, ...] = ()
+    losses: tuple[Difference | None, ...] = ()
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
@@ -30,6 +37,14 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ..
     paths = dict.fromkeys(path for flat in flats for path in flat)
     rows = {path: tuple(flat.get(path) for flat in flats) for path in paths}
     return {path: values for path, values in rows.items() if any(value != values[0] for value in values)}
+
+
+def loss_differences(runs: Sequence[RunDetails]) -> tuple[Difference | None, ...]:
+    """From the first run, paired by held-out row, corrected over all of them."""
+    rows = [read_rows(Path(run.job.published)) if run.job.published else {} for run in runs]
+    found = [None if number == 0 else paired(each, rows[0]) for number, each in enumerate(rows)]
+    tested = iter(corrected([each for each in found if each is not None]))
+    return tuple(None if each is None else next(tested) for each in found)
 
 
 def job_ids_in(text: str) -> list[int]:

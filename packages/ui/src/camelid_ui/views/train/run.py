@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from camelid_core.statistics import number_text
+
 from camelid_ui.i18n import Translator
 from camelid_ui.services.training import RunDetails
 from camelid_ui.views import error, esc, facts, note
@@ -39,8 +41,9 @@ def result(run: RunDetails, say: Translator) -> str:
     before = report.curves.heldout_loss[0].value if report.curves.heldout_loss else None
     best = report.best_heldout
     pairs = [
-        (say("train.loss_before"), loss(summary.get("base_eval_loss", before))),
-        (say("train.loss_after"), loss(summary.get("eval_loss"))),
+        (say("train.loss_before"), _measured(summary, "base_eval_loss", before)),
+        (say("train.loss_after"), _measured(summary, "eval_loss")),
+        (say("train.loss_change"), number_text(summary.get("eval_loss_difference")) or ""),
         (say("train.loss_best"), say("train.at_step", value=loss(best.value), step=count(best.step)) if best else ""),
         (say("train.loss_train"), loss(summary.get("final_loss"))),
         (say("train.trained_tokens"), count(summary["trained_tokens"]) if summary.get("trained_tokens") else ""),
@@ -49,6 +52,11 @@ def result(run: RunDetails, say: Translator) -> str:
         (say("train.dropped"), _dropped(report.of("data"), say)),
     ]
     return facts(pairs)
+
+
+def _measured(summary: Mapping[str, Any], name: str, otherwise: float | None = None) -> str:
+    """A held-out loss with its interval, where the run knows one."""
+    return number_text(summary.get(f"{name}_estimate")) or loss(summary.get(name, otherwise))
 
 
 def measured(run: RunDetails, say: Translator) -> str:

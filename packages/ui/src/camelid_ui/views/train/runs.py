@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from camelid_core.statistics import number_text
+
 from camelid_ui.i18n import Translator
 from camelid_ui.services.training import RunComparison, RunDetails, RunSummary
 from camelid_ui.views import Cell, ListingRow, cell, error, esc, listing, note
@@ -67,7 +69,7 @@ def compared(found: RunComparison, say: Translator) -> str:
     ]
     charts = plot(say("compare.trained"), trained, step) + plot(say("compare.held"), held, step)
     heads = [say("compare.setting"), *names]
-    lines = [*_results(found.runs, say), *_settings(found, say)]
+    lines = [*_results(found, say), *_settings(found, say)]
     same = "" if found.settings else note(say("compare.same"))
     return (
         f'{missing}<div class="camelid-plots two">{charts}</div>{listing(heads, lines, say("compare.caption"))}{same}'
@@ -78,16 +80,19 @@ def _named(names: Sequence[str], found: RunComparison) -> Iterator[tuple[str, Ru
     return zip(names, found.runs, strict=True)
 
 
-def _results(found: Sequence[RunDetails], say: Translator) -> Iterator[ListingRow]:
+def _results(found: RunComparison, say: Translator) -> Iterator[ListingRow]:
+    runs = found.runs
+    measured = [esc(number_text(run.job.summary.get("eval_loss_estimate")) or "") for run in runs]
     rows = (
-        ("runs.state", [badge(run.view, say) for run in found]),
-        ("runs.loss", [loss(run.loss_summary.loss) for run in found]),
-        ("runs.best", [loss(run.loss_summary.best) for run in found]),
-        ("runs.steps", [_steps(run) for run in found]),
-        ("runs.took", [duration(run.view.seconds) if run.job.started else "" for run in found]),
+        ("runs.state", [badge(run.view, say) for run in runs]),
+        ("runs.loss", [text or loss(run.loss_summary.loss) for text, run in zip(measured, runs, strict=True)]),
+        ("compare.difference", ["" if each is None else esc(str(each)) for each in found.losses]),
+        ("runs.best", [loss(run.loss_summary.best) for run in runs]),
+        ("runs.steps", [_steps(run) for run in runs]),
+        ("runs.took", [duration(run.view.seconds) if run.job.started else "" for run in runs]),
         (
             "progress.rate",
-            [f"{count(run.view.rate)} {say('progress.tokens_per_second')}" if run.view.rate else "" for run in found],
+            [f"{count(run.view.rate)} {say('progress.tokens_per_second')}" if run.view.rate else "" for run in runs],
         ),
     )
     for key, cells in rows:

@@ -1,0 +1,1 @@
+"""Camelid's own evaluations, on records of any dataset or file."""
