@@ -58,3 +58,10 @@ def test_a_request_while_one_machine_waits_for_another_frees_it(open_door, start
     until(lambda: open_door.store.get(job.id).state == JobState.CANCELLED, "the cancellation")
     other = open_door.store.submit("tick", {"count": 1})
     until(lambda: open_door.store.get(other.id).state == JobState.SUCCEEDED, "the next job")
+
+
+def test_an_attempt_that_a_signal_ended_there_is_tried_again_and_counted_here(open_door, start_agent, until):
+    job = open_door.store.submit("tick", {"count": 1, "then": "signal 9 once"})
+    start_agent("box")
+    until(lambda: open_door.store.get(job.id).state == JobState.SUCCEEDED, "the second attempt")
+    assert (open_door.store.get(job.id).epoch, open_door.store.get(job.id).retries) == (2, 1)

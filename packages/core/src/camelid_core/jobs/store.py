@@ -342,9 +342,12 @@ class JobStore:
             return self._mark_lost(db, _row_held_by(db, job), why)
 
     def try_again(self, job: Job, error: str, kind: str) -> Job:
-        """The attempt failed, and another may not: queue the job again, to be begun after a while."""
+        """The attempt failed, and another may not: queue the job again, to be begun after a while; of a group all
+        nodes."""
         with self.database.write() as db:
             held = _row_held_by(db, job)
+            if held.leader:
+                held, error = _find(db, held.leader), f"Node {held.rank}: {error}"
             lost = _transition(db, held, JobState.LOST, boot=self.clock.boot(), process="")
             if lost.request in ("cancel", "pause"):
                 return self._requeue(db, lost)

@@ -62,7 +62,8 @@ class Worker:
     """Runs at most `jobs` jobs at a time, and no more than `machine` has room for (None: always room).
 
     `jobs` None: as many as there is room for. `executor_for` says where a job runs (default: its recipe's
-    `launch.executor`, else locally); `verify` raises if a directory is not what its manifest says.
+    `launch.executor`, else locally); `verify` raises if a directory is not what its manifest says. With `tries_again` a
+    job is queued again after errors where that may help.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Worker:
         jobs: int | None = 1,
         machine: Resources | None = None,
         meet_seconds: float = MEET_SECONDS,
+        tries_again: bool = True,
     ) -> None:
         self.store = store
         self.home = store.path.parent
@@ -89,6 +91,7 @@ class Worker:
         self._machine = machine
         self._retention = IdleRetention(store)
         self._meet_seconds = meet_seconds
+        self._tries_again = tries_again
 
     def run_forever(self, stop: StopSignal) -> None:
         """Work until `stop`; running jobs then save and are queued again for the next worker."""
@@ -225,7 +228,7 @@ class Worker:
         if job.in_group and result.kind == PEER_LOST:
             await_cause(lease)
         if result.how != Outcome.SUCCEEDED:
-            return self._record_end(job, true_cause(result, oom_killed), stop, again and not job.in_group)
+            return self._record_end(job, true_cause(result, oom_killed), stop, again and self._tries_again)
         if job.leader:
             return self.store.finish(job, JobState.SUCCEEDED, summary=result.summary)
         return publish(self.store, job, directory, result, self._verify)
@@ -267,7 +270,7 @@ class Worker:
         if result.how == Outcome.SAVED:
             message = f"It was asked from outside to stop, and left. {resume_hint(self.home, job.id)}"
             return self.store.finish(job, JobState.PAUSED, error=message, error_kind="interrupted")
-        if again and may_be_tried_again(self.store.get(job.id), result.kind):
+        if again and may_be_tried_again(self.store.get(job.leader or job.id), result.kind):
             return self.store.try_again(job, result.message, result.kind)
         state = JobState.PAUSED if result.how == Outcome.DISK_FULL else JobState.FAILED
         return self.store.finish(job, state, error=result.message, error_kind=result.kind)

@@ -187,7 +187,13 @@ class Agent:
     def _attempt(self, table: JobStore, executor: Executor, lease: JobLease, stop: StopSignal) -> Job:
         """Run the attempt as a job of this machine: its row at the end."""
         job = lease.job
-        worker = Worker(table, lambda _: executor, lease_seconds=self._lease_seconds, save_seconds=self._save_seconds)
+        worker = Worker(
+            table,
+            lambda _: executor,
+            lease_seconds=self._lease_seconds,
+            save_seconds=self._save_seconds,
+            tries_again=False,  # the server counts
+        )
         claimed = table.claim(worker.name, self._lease_seconds, only=job.id)
         if claimed is None:
             raise JobError(f"job {job.id} is run by another agent on this machine.")

@@ -23,6 +23,7 @@ from camelid_core.jobs.executors import LocalExecutor
 from camelid_core.jobs.job import ACTIVE, ENDED, Job, JobState
 from camelid_core.jobs.publication import Verify, publish, unpublished_success, wanted_place
 from camelid_core.jobs.resources import Resources
+from camelid_core.jobs.retry_policy import may_be_tried_again
 from camelid_core.jobs.run_directories import PLACEMENT, attempt_directory
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.worker import clear_earlier_attempts
@@ -138,6 +139,9 @@ class HeldJobs:
         if message.state not in _FINAL:
             raise JobError(f"an attempt does not end as {message.state}.")
         job = self._held(machine, job_id, epoch)
+        whole = self.store.get(job.leader) if job.leader else job
+        if message.state == JobState.FAILED and may_be_tried_again(whole, message.error_kind):
+            return self.store.try_again(job, message.error, message.error_kind)
         if job.state == JobState.CLAIMED and message.state == JobState.SUCCEEDED:
             job = self.store.start(job)
         return self._note_end(machine, self.store.finish(
