@@ -7,13 +7,15 @@ import os
 import re
 import subprocess
 
+import psutil
 import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.events import read_events
 from camelid_core.integrity import sha256
 from camelid_core.jobs.foreground import open_store
 from camelid_core.jobs.job import ENDED, JobState
-from camelid_core.jobs.run_directories import attempts
+from camelid_core.jobs.process_identity import ProcessIdentity
+from camelid_core.jobs.run_directories import attempt_directory, attempts
 from camelid_core.jobs.worker import Worker
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
@@ -44,18 +46,44 @@ def program(tmp_path):
         process.wait()
 
 
-def test_weights_and_provenance_are_those_of_a_training_here(tmp_path, monkeypatch, program, until):
-    server, other = tmp_path / "server", tmp_path / "other"
+STEPS = 40
+
+
+def join(program, name, home):
+    """Let a machine in and start its agent: the process, its token, and its log."""
+    added = subprocess.run(
+        module_command("camelid_core.cli", "machines", "add", name), check=True, capture_output=True, text=True
+    ).stdout
+    token, url = re.findall(r"CAMELID_JOIN_TOKEN=(\S+) camelid worker --join (\S+)", added)[0]
+    process, log = program(home, "worker", "--join", url, CAMELID_JOIN_TOKEN=token)
+    return process, token, log
+
+
+def lose_at_first_checkpoint(agent, home, attempt, until):
+    """Its machine loses power when its first checkpoint has reached the server, and the training is not over."""
+    until(lambda: list(home.glob("joined/*/[0-9]*/runs/*/1/checkpoints/step-*")))
+    (there,) = home.glob("joined/*/[0-9]*/runs/*/1")
+    identity = ProcessIdentity.read(there)
+    psutil.Process(identity.pid).suspend()
+    until(lambda: list(attempt.glob("checkpoints/step-*")))
+    agent.kill()
+    agent.wait()
+    identity.kill()
+
+
+def test_weights_and_provenance_are_those_of_a_training_here_although_a_machine_is_lost(
+    tmp_path, monkeypatch, program, until
+):
+    server = tmp_path / "server"
     monkeypatch.setenv("CAMELID_HOME", str(server))
     base = tiny_model(tmp_path / "models" / "tiny")
     rows = tmp_path / "rows.jsonl"
-    rows.write_text(
-        "".join(json.dumps({"instruction": f"Add {n} and 1.", "output": str(n + 1)}) + "\n" for n in range(40))
-    )
+    lines = [json.dumps({"instruction": f"Add {n} and 1.", "output": str(n + 1)}) for n in range(80)]
+    rows.write_text("\n".join(lines))
     recipe = {
         "model": {"name": str(base), "dtype": "float32"},
         "data": {"sources": [f"{rows}:0.5"], "template": "alpaca", "eval_rows": 4, "cutoff": 128},
-        "train": {"max_steps": 4, "batch_size": 2, "save_steps": 2, "preflight": False},
+        "train": {"max_steps": STEPS, "batch_size": 2, "save_steps": 2, "preflight": False},
         "eval": {"samples": 0},
     }
     store = open_store()
@@ -63,35 +91,37 @@ def test_weights_and_provenance_are_those_of_a_training_here(tmp_path, monkeypat
     assert Worker(store).run_job(here.id).state == JobState.SUCCEEDED, store.get(here.id).error
     door, log = program(server, "machines", "serve", "--port", "0")
     until(lambda: (server / "machines.json").exists() or door.poll() is not None)
-    added = subprocess.run(
-        module_command("camelid_core.cli", "machines", "add", "other"), check=True, capture_output=True, text=True
-    ).stdout
-    token, url = re.findall(r"CAMELID_JOIN_TOKEN=(\S+) camelid worker --join (\S+)", added)[0]
     there = store.submit("train", recipe, "there")
-    agent, agent_log = program(other, "worker", "--join", url, CAMELID_JOIN_TOKEN=token)
+    lost, token, lost_log = join(program, "first", tmp_path / "first")
+    lose_at_first_checkpoint(lost, tmp_path / "first", attempt_directory(server, there.id, 1), until)
+    with store.database.write() as db:
+        db.execute("UPDATE job SET lease = 0 WHERE id = ?", (there.id,))
+    agent, other_token, agent_log = join(program, "second", tmp_path / "second")
     until(lambda: store.get(there.id).state in ENDED or agent.poll() is not None)
     done = store.get(there.id)
     assert done.state == JobState.SUCCEEDED, f"{done.error} {agent_log.read_text()} {log.read_text()}"
+    resumed = [event["step"] for event in read_events(attempts(server, there.id)[0] / "events.jsonl")[0]
+               if event["kind"] == "resume"]  # fmt: skip
+    assert done.epoch == 2
+    assert 0 < resumed[0] < STEPS
     first, second = (verify_directory(server / "artefacts" / name) for name in ("here", "there"))
     assert sha256(first.path / "adapter_model.safetensors") == sha256(second.path / "adapter_model.safetensors")
     assert second.manifest.base == first.manifest.base
     assert second.manifest.datasets == first.manifest.datasets
-    assert str(other) not in "".join(path.read_text() for path in second.path.glob("*.json"))
+    assert str(tmp_path / "second") not in "".join(path.read_text() for path in second.path.glob("*.json"))
     assert resolve_model("there", load_host()).base == base
-    attempt = attempts(server, there.id)[0]
-    assert sorted(path.name for path in (attempt / "checkpoints").iterdir()) == ["step-00000002", "step-00000004"]
-    kinds = [
-        [event["kind"] for event in read_events(attempts(server, each.id)[0] / "events.jsonl")[0]]
-        for each in (here, there)
-    ]
-    assert kinds[0].count("checkpoint") == kinds[1].count("checkpoint") == 2
-    agent.terminate()
-    assert agent.wait(240) == 0
-    door.terminate()
-    assert door.wait(240) == 0
+    kept = sorted(path.name for path in (attempts(server, there.id)[0] / "checkpoints").iterdir())
+    assert kept == [f"step-{STEPS - 2:08d}", f"step-{STEPS:08d}"], "as many as the recipe keeps"
+    assert not list(attempt_directory(server, there.id, 1).glob("checkpoints/*")), (
+        "what was pruned there is pruned here"
+    )
+    for process in (agent, door):
+        process.terminate()
+        assert process.wait(240) == 0
     assert not (server / "machines.json").exists()
-    for text in (log.read_text(), agent_log.read_text()):
+    for text in (log.read_text(), lost_log.read_text(), agent_log.read_text()):
         assert token not in text
+        assert other_token not in text
 
 
 def test_commands_say_what_to_do_next(tmp_path, monkeypatch):

@@ -23,7 +23,6 @@ from camelid_core.plugins import load_host
 from camelid_core.records import Message, Record
 from camelid_core.references import DataNames, FileName, ModelName, OfThisMachine, references
 from camelid_core.tasks import Task
-from camelid_core.testing import tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -129,11 +128,19 @@ def test_portable_tasks_there_are():
     assert {"train", "predict", "evaluate", "measure"} <= set(PORTABLE)
 
 
+def written_model(directory):
+    """What is found as a model, with no weights in it: nothing here loads any."""
+    directory.mkdir(parents=True)
+    (directory / "config.json").write_text(json.dumps({"model_type": "llama", "name": directory.name}))
+    (directory / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    return directory
+
+
 @pytest.fixture
 def filled(home, tmp_path):
     """A home with a model, a dataset and an adapter on a base outside, and a file outside."""
-    base = tiny_model(tmp_path / "outside" / "base")
-    model = tiny_model(home / "models" / "mine")
+    base = written_model(tmp_path / "outside" / "base")
+    model = written_model(home / "models" / "mine")
     (home / "models" / ".cache").mkdir()
     adapter = home / "artefacts" / "tuned"
     adapter.mkdir(parents=True)
