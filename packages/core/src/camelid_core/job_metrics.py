@@ -19,14 +19,14 @@ from .prometheus_text import MetricFamily, metrics_text
 _BOUNDS = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0, 259200.0)
 """Seconds: from a second to three days."""
 _MANY = 1000
-_OLDEST = """SELECT min(created) FROM job WHERE state = 'queued' AND earliest <= :now AND NOT EXISTS (
+_OLDEST = """SELECT min(created) FROM job WHERE leader = 0 AND state = 'queued' AND earliest <= :now AND NOT EXISTS (
   SELECT 1 FROM json_each(job.depends_on) AS needed LEFT JOIN job AS other ON other.id = needed.value
   WHERE other.state IS NOT 'succeeded')"""
 
 _ATTEMPTS = """SELECT coalesce(sum(epoch), 0), coalesce(sum(retries + (state = 'failed' AND error_kind = 'lost')), 0)
-  FROM job"""
-_DURATIONS = """SELECT task, state, ended - started FROM job WHERE ended IS NOT NULL AND started IS NOT NULL
-  ORDER BY task, state"""
+  FROM job WHERE leader = 0"""
+_DURATIONS = """SELECT task, state, ended - started FROM job
+  WHERE leader = 0 AND ended IS NOT NULL AND started IS NOT NULL ORDER BY task, state"""
 
 
 def job_metrics(store: JobStore) -> str:
@@ -42,7 +42,7 @@ def job_metrics(store: JobStore) -> str:
 
 def _counts(db: sqlite3.Connection) -> list[MetricFamily]:
     jobs = MetricFamily("camelid_jobs", "Jobs in the table, by state.")
-    found = dict(db.execute("SELECT state, count(*) FROM job GROUP BY state").fetchall())
+    found = dict(db.execute("SELECT state, count(*) FROM job WHERE leader = 0 GROUP BY state").fetchall())
     for state in JobState:
         jobs.add(found.get(str(state), 0), state=str(state))
     attempts = MetricFamily("camelid_job_attempts", "Attempts at all jobs in the table.")

@@ -19,7 +19,7 @@ FIRST = -math.inf
 """Before all others: a number of places for `move`."""
 LAST = math.inf
 
-_WAITING = "SELECT id, priority FROM job WHERE state IN ('queued', 'lost') ORDER BY priority DESC, id"
+_WAITING = "SELECT id, priority FROM job WHERE leader = 0 AND state IN ('queued', 'lost') ORDER BY priority DESC, id"
 _Waiting = tuple[int, int]
 """Number and priority of a waiting job."""
 

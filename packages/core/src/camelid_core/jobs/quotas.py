@@ -13,7 +13,7 @@ from camelid_core.errors import JobError
 
 from .job_settings import FILE, JobSettings
 
-_UNENDED = "SELECT count(*) FROM job WHERE state IN ('queued', 'claimed', 'running', 'lost')"
+_UNENDED = "SELECT count(*) FROM job WHERE leader = 0 AND state IN ('queued', 'claimed', 'running', 'lost')"
 
 
 def system_user() -> str:
