@@ -199,7 +199,11 @@ class Wire:
             if not self.whole.is_set():
                 client.close()
                 continue
-            server = socket.create_connection(("127.0.0.1", self.to))
+            try:
+                server = socket.create_connection(("127.0.0.1", self.to))
+            except OSError:  # the server is being started anew
+                client.close()
+                continue
             self.sockets += [client, server]
             for pair in ((client, server), (server, client)):
                 threading.Thread(target=self.copy, args=pair, daemon=True).start()

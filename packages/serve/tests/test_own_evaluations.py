@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from camelid_serve.evaluations.builtin.choices import Choices, choices_in, chose
 from camelid_serve.evaluations.builtin.exact_answers import rationale_first
 from camelid_serve.evaluations.chosen_evaluations import HOOK
 from camelid_serve.evaluations.evaluation import Answer, Evaluation, Item, ItemSource, Skipped
+from camelid_serve.testing import assert_evaluation_contract
 
 AQUA = (
     "A board 7ft. 9 inches long is divided into 3 equal parts. What is the length of each part?\\nOptions:\\n(A) 31\\n"
@@ -37,6 +39,30 @@ def items(name: str, data: str, rows: int = 100) -> tuple[list[Item], list[Skipp
 
 def score(name: str, item: Item, *texts: str) -> dict[str, float]:
     return dict(evaluation(name).score(item, [Answer(text) for text in texts]))
+
+
+@pytest.mark.parametrize("name", load_host().registry(HOOK).names())
+def test_every_evaluation_keeps_the_contract(name: str, tmp_path: Path) -> None:
+    rows = [{"instruction": ECQA, "output": "So the answer is pleasure."}] * 3
+    choice = "" if evaluation(name).data else str(write_jsonl(tmp_path / "rows.jsonl", rows))
+    assert_evaluation_contract(evaluation(name), choice)
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ({"measures": ()}, "no measure"),
+        ({"score": lambda item, answers: {"other": 1.0}}, "'other', which is no measure"),
+        ({"score": lambda item, answers: {"leak": 2.0}}, "the share leak"),
+        ({"score": lambda item, answers: {"leak": float("nan")}}, "is nan"),
+        ({"kind": "likelihood"}, "nothing to choose from"),
+        ({"items": lambda source: [Item("x", ()), Item("x", ())]}, "one id"),
+        ({"items": lambda source: [Item("x", ())]}, "asks nothing"),
+    ],
+)
+def test_a_broken_evaluation_is_told_what_is_wrong(broken: dict, words: str) -> None:
+    with pytest.raises(AssertionError, match=words):
+        assert_evaluation_contract(replace(evaluation("hashtag-leak"), **broken))
 
 
 @pytest.mark.parametrize(

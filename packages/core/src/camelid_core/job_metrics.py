@@ -26,7 +26,8 @@ _OLDEST = """SELECT min(created) FROM job WHERE leader = 0 AND state = 'queued' 
 _ATTEMPTS = """SELECT coalesce(sum(epoch), 0), coalesce(sum(retries + (state = 'failed' AND error_kind = 'lost')), 0)
   FROM job WHERE leader = 0"""
 _DURATIONS = """SELECT task, state, ended - started FROM job
-  WHERE leader = 0 AND ended IS NOT NULL AND started IS NOT NULL ORDER BY task, state"""
+  WHERE leader = 0 AND ended IS NOT NULL AND started IS NOT NULL
+  ORDER BY task, state"""
 
 
 def job_metrics(store: JobStore) -> str:

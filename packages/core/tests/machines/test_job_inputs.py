@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated
@@ -11,10 +12,10 @@ import pytest
 from camelid_core import references as module
 from camelid_core.config import Config
 from camelid_core.datasets import library
-from camelid_core.errors import ModelError, UnknownName
+from camelid_core.errors import JobError, ModelError, UnknownName
 from camelid_core.jobs.job import Job
 from camelid_core.machines.file_hashes import FileHashes
-from camelid_core.machines.job_home import JobHome
+from camelid_core.machines.job_home import JobHome, sweep
 from camelid_core.machines.job_inputs import job_inputs, why_not_portable
 from camelid_core.machines.path_translation import PathTranslation
 from camelid_core.machines.protocol import JobInputs
@@ -190,6 +191,28 @@ def test_an_adapters_base_is_found_there_wherever_it_lay_here(filled, host, monk
     assert found.base.is_relative_to(there.directory)
     assert tree(found.base) == tree(filled.base)
     assert found.adapter_dir == (there.directory / "artefacts" / "tuned").resolve()
+
+
+def test_an_agent_that_was_stopped_is_in_nobodys_way(filled, host):
+    """It holds the home of its job; another agent on the same machine takes the job's next attempt."""
+    wanted = job(model="mine")
+    inputs, contents = job_inputs(filled.home, wanted, host, FileHashes())
+
+    def home(epoch):
+        return JobHome(filled.elsewhere / "joined", replace(wanted, epoch=epoch), inputs, filled.elsewhere)
+
+    with home(1).prepared(lambda content, _: contents[content.sha256]):
+        second = home(2)
+        with (
+            second.prepared(lambda content, _: contents[content.sha256]),
+            pytest.raises(JobError, match="another agent"),
+        ):
+            home(2)
+        assert second.directory.name == "000007-2"
+    third = home(3)
+    with third.prepared(lambda content, _: contents[content.sha256]):
+        assert third.directory.name == "000007"
+    sweep(filled.elsewhere / "joined")
 
 
 def test_why_a_job_stays_is_said(filled, host):

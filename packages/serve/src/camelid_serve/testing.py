@@ -1,4 +1,5 @@
-"""The contract of engines; an engine without a model, for tests and load measurements, and the process that holds it.
+"""The contracts of engines and evaluations; an engine without a model, for tests and load measurements, and the process
+that holds it.
 
     python -m camelid_serve.testing        # what `camelid_serve.engine_process.host` is, with stub engines
 
@@ -26,6 +27,7 @@ from camelid_core.tokenization.encoder import Encoder
 
 from .engine import Engine, FinishReason, PromptTooLong, Request, Sampling, TokenEvent
 from .engine_contract import assert_engine_contract as assert_engine_contract
+from .evaluation_contract import assert_evaluation_contract as assert_evaluation_contract
 from .loaded_models import LoadedModel, LoadedModels
 
 

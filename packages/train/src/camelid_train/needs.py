@@ -22,7 +22,7 @@ from .export.merge_base import merge_target
 from .export.merge_config import MergeConfig
 from .export.merge_plan import memory_whole_and_by_layer
 from .export.stored_weights import plain_values
-from .planning.memory_estimate import estimated_memory, with_allowance
+from .memory_estimate import estimated_memory, with_allowance
 
 _GB = 1_000_000_000
 _BESIDE_A_CARD = 3 * _GB

@@ -19,14 +19,25 @@ from camelid_ui.services.data.dataset_entries import DatasetEntry
 from camelid_ui.services.data.lengths import CutoffEffect, TokenLengths
 from camelid_ui.services.data.lints import LintReport
 from camelid_ui.services.data.mix import MixturePart
-from camelid_ui.services.jobs import JobView
+from camelid_ui.services.job_groups import GroupStep, JobGroup
+from camelid_ui.services.jobs import JobListing, JobView, ListingPart
+from camelid_ui.services.machines import MachineView
 from camelid_ui.services.models import TokenSpan, TokenView
 from camelid_ui.services.prediction_table import PredictionPage
-from camelid_ui.views import conversation, jobs, numbers, predict
+from camelid_ui.views import conversation, job, job_groups, job_queue, jobs, machines, numbers, predict
 from camelid_ui.views.data import add, collection, lengths, lints, mix, selected_dataset
+from camelid_ui.views.job import JobDetails
 
 EVIL = '<img src=x onerror="alert(1)">'
 SAY = Translator("en")
+EVIL_JOB = Job(
+    1, EVIL, {EVIL: EVIL}, name=EVIL, user=EVIL, owner=EVIL, error=EVIL, published=EVIL, process=EVIL,
+    state=JobState.FAILED, ended=1.0,
+)  # fmt: skip
+EVIL_PART = ListingPart(
+    (JobView(EVIL_JOB, 1, 2, EVIL, waits=EVIL), JobView(replace(EVIL_JOB, user="", published=""))), 2
+)
+EVIL_STEP = GroupStep(EVIL, JobView(replace(EVIL_JOB, state=JobState.RUNNING), 1, 2), settings={EVIL: EVIL})
 RECORD = Record((Message("user", EVIL), Message("assistant", EVIL)))
 ENTRY = DatasetEntry(
     EVIL, "s", EVIL, EVIL, (EVIL,), 1, tags=(EVIL,), origin=EVIL, availability="fetch", missing=f"{EVIL} `{EVIL}`",
@@ -57,6 +68,12 @@ ENTRY = DatasetEntry(
         mix.sources([(EVIL, 1.0, None, 3)], SAY),
         mix.shares([MixturePart(EVIL, 1.0, 3, 3, 1.0, EVIL)], False, SAY),
         jobs.table([JobView(Job(1, EVIL, {}, name="x", error=EVIL))], SAY),
+        job_queue.queue(JobListing(EVIL_PART, EVIL_PART, EVIL_PART), SAY, EVIL, True, 0.0),
+        job_queue.while_away(EVIL_PART.views, SAY, EVIL),
+        job_groups.groups([JobGroup(EVIL, (EVIL_STEP,)), JobGroup(EVIL, (EVIL_STEP, EVIL_STEP))], SAY, EVIL),
+        job_groups.groups([JobGroup(EVIL, (replace(EVIL_STEP, needs=(EVIL,)),) * 2)], SAY, EVIL),
+        job.details(JobDetails(EVIL_PART.views[0], [EVIL_JOB], [EVIL_JOB], [{EVIL: EVIL}], [(EVIL, 1)]), SAY),
+        machines.machines([MachineView(EVIL, "online", EVIL, 1, jobs=(EVIL_JOB,))], SAY),
         predict.answers(
             PredictionPage(2, 1, [(1, {"instruction": EVIL, "generate": EVIL}), (2, {EVIL: EVIL, "error": EVIL})]), SAY
         ),

@@ -23,7 +23,7 @@ from lm_eval.api.metrics import mean
 from lm_eval.api.task import ConfigurableTask, Task
 from lm_eval.defaults import DEFAULT_OTHER_SEED
 
-from .language_model import HarnessModel
+from .language_model import HarnessModel, message_of
 from .task_config import task_config
 
 _ITEMS_AT_ONCE = 64
@@ -197,7 +197,7 @@ def _written_down(history: list[dict[str, str]], add_generation_prompt: bool = T
 def _conversation(context: str) -> tuple[Message, ...]:
     """What a page shows of an item."""
     try:
-        return tuple(Message(each["role"], each["content"]) for each in json.loads(context))
+        return tuple(map(message_of, json.loads(context)))
     except (ValueError, TypeError, KeyError):
         return (Message("user", context),)
 

@@ -7,10 +7,10 @@ repeated here so that results are the same. Knows nothing of tasks or files.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from camelid_core.errors import UsageError
-from camelid_core.records import Message
+from camelid_core.records import Message, Role
 from camelid_serve.continuations import score_continuations
 from camelid_serve.engine import Continuation, PromptTooLong, Sampling, TokenLogprob
 from camelid_serve.generation import generate
@@ -27,6 +27,18 @@ _READ_ELSEWHERE = ("do_sample", "until", "max_gen_toks", "use_cache")
 
 Pair = tuple[Any, list[int], list[int]]
 """The texts of a request, the ids of its context, and those of its continuation."""
+
+
+def message_of(values: Mapping[str, str]) -> Message:
+    """A message as the harness writes it.
+
+    Raises:
+        UsageError: a role that no template has.
+    """
+    role = values["role"]
+    if role not in ("system", "user", "assistant"):
+        raise UsageError(f"the task has a message of {role!r}; known are system, user and assistant.")
+    return Message(cast(Role, role), values["content"])
 
 
 class HarnessModel(TemplateLM):
@@ -71,7 +83,7 @@ class HarnessModel(TemplateLM):
         Raises:
             TemplateError: the template has no form for it.
         """
-        messages = [Message(each["role"], each["content"]) for each in chat_history]
+        messages = [message_of(each) for each in chat_history]
         ids = self._loaded.prompt_ids(messages)
         text = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         self._rendered[text] = ids
@@ -88,7 +100,7 @@ class HarnessModel(TemplateLM):
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         if context in self._rendered:  # control tokens end it: nothing of the continuation merges with it
             return self.tok_encode(context), self.tok_encode(continuation, add_special_tokens=False)
-        return super()._encode_pair(context, continuation)  # type: ignore[no-any-return]
+        return super()._encode_pair(context, continuation)
 
     def check(self, request: Instance) -> None:
         """Refuse a request that is too long, or that sets what is not known.

@@ -15,7 +15,7 @@ from .job_rows import from_row
 from .store import JobStore
 
 _WANTED = """
-  +leader = 0 AND state IN (SELECT value FROM json_each(:states)) AND (:task = '' OR task = :task)
+  leader = 0 AND state IN (SELECT value FROM json_each(:states)) AND (:task = '' OR task = :task)
   AND (:user = '' OR user = :user) AND (:ended_after = 0 OR ended > :ended_after)
   AND (:text = '' OR id = :number OR name LIKE :pattern ESCAPE '\\' OR task LIKE :pattern ESCAPE '\\'
        OR error LIKE :pattern ESCAPE '\\')"""

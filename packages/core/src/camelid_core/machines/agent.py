@@ -154,10 +154,15 @@ class Agent:
             if stop or lease.job.request in ("cancel", "pause"):
                 raise Interrupted
 
+        def checked(chunks: Iterator[bytes]) -> Iterator[bytes]:
+            for chunk in chunks:
+                check()
+                yield chunk
+
         @contextmanager
         def download(offset: int) -> Iterator[Iterator[bytes]]:
             with self._store.content(job, content.sha256, offset) as chunks:
-                yield (chunk for chunk in chunks if check() is None)
+                yield checked(chunks)
 
         check()
         return persistently(lambda: self._contents.fetch(content, candidates, download), lease.is_lost)

@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from camelid_core import staging
+from camelid_core.errors import JobError
 from camelid_core.file_permissions import make_private_directory, open_private
 from camelid_core.integrity import write_durably
 from camelid_core.jobs.executors import LocalExecutor
@@ -49,7 +50,7 @@ class JobHome:
     """`directory` is the home of `job`; `machine_home` is this machine's, whose models need not be fetched."""
 
     def __init__(self, server: Path, job: Job, inputs: JobInputs, machine_home: Path) -> None:
-        self.directory = server / f"{job.id:06d}"
+        self.directory, self._lock = _lock_directory(server, job, machine_home)
         self.attempt = attempt_directory(self.directory, job.id, job.epoch)
         self._job = job
         self._inputs = inputs
@@ -60,14 +61,12 @@ class JobHome:
 
     @contextmanager
     def prepared(self, fetch: Fetch) -> Iterator[None]:
-        """While entered, all that the job reads is here, and no other agent uses this home.
+        """While entered, all that the job reads is here. No other agent uses this home before the end.
 
         Raises:
             CamelidError: as `fetch` does, or a path that leads elsewhere.
         """
-        make_private_directory(self.directory, self._machine_home)
-        with open_private(self.directory / _LOCK, "a+b") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._lock:
             for earlier in attempts(self.directory, self._job.id):
                 LocalExecutor().kill_leftovers(earlier)  # of an agent that was killed here
             cache = make_private_directory(self.directory.parent / "cache", self._machine_home)
@@ -143,12 +142,25 @@ class JobHome:
         return None if here == values else json.dumps(here, indent=2, ensure_ascii=False)
 
 
+def _lock_directory(server: Path, job: Job, machine_home: Path) -> tuple[Path, BinaryIO]:
+    """The directory of a job and a lock on it; another one where an agent that was stopped still holds the first."""
+    for name in (f"{job.id:06d}", f"{job.id:06d}-{job.epoch}"):
+        directory = make_private_directory(server / name, machine_home)
+        lock = open_private(directory / _LOCK, "a+b")
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(lock.fileno()), (directory / _LOCK).stat()):  # it was not deleted meanwhile
+                return directory, lock
+        lock.close()
+    raise JobError(f"job {job.id} is run by another agent on this machine.")
+
+
 def sweep(server: Path) -> None:
     """End what killed agents left running in homes of jobs, and delete those homes when they are old."""
     for home in server.glob("[0-9]*"):
         with suppress(OSError), (home / _LOCK).open("r+b") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for attempt in attempts(home, int(home.name)):
+            for attempt in attempts(home, int(home.name.partition("-")[0])):
                 LocalExecutor().kill_leftovers(attempt)
             if time.time() - (home / _LOCK).stat().st_mtime > _KEPT_SECONDS:
                 shutil.rmtree(home, ignore_errors=True)

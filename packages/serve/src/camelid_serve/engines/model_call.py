@@ -53,7 +53,7 @@ class ModelCall:
             use_cache=True,
             **options,
         )
-        return output.logits[:, -keep:]  # type: ignore[no-any-return]
+        return output.logits[:, -keep:]
 
     def right_aligned_mask(self, widths: Sequence[int]) -> torch.Tensor:
         """An attention mask: of each row the last `widths` columns count."""

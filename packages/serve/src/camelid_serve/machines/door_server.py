@@ -5,8 +5,11 @@ Knows settings. Knows nothing of routes.
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -41,6 +44,18 @@ class DoorServer(uvicorn.Server):
         finally:
             self._over.set()
             thread.join()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answers under way may end. TLS would wait for the other side to say goodbye, which an idle agent does not."""
+        self._abort(lambda connection: connection.cycle is None or connection.cycle.response_complete)
+        await super().shutdown(sockets)
+        self._abort(lambda connection: True)
+        await asyncio.sleep(0.01)  # that closes their sockets
+
+    def _abort(self, which: Callable[[Any], bool]) -> None:
+        for connection in list(self.server_state.connections):
+            if which(connection):
+                connection.transport.abort()
 
     def _sweep(self) -> None:
         while not self._over.wait(_SWEEP_SECONDS):
