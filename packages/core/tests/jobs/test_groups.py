@@ -11,12 +11,15 @@ import pytest
 from camelid_core.commands import jobs as commands
 from camelid_core.errors import JobError, StaleAttempt, UsageError
 from camelid_core.events import read_events
+from camelid_core.job_metrics import job_metrics
 from camelid_core.jobs.deletion import delete
 from camelid_core.jobs.foreground import run_in_foreground
 from camelid_core.jobs.job import JobState
 from camelid_core.jobs.process_identity import ProcessIdentity
+from camelid_core.jobs.queue_order import FIRST, move
 from camelid_core.jobs.rendezvous import NodeAddress, Rendezvous
 from camelid_core.jobs.run_directories import EVENTS, LOG, attempt_directory, attempts
+from camelid_core.jobs.search import JobFilter, count_jobs, find_jobs
 from camelid_core.jobs.start_conditions import waits_for
 from camelid_core.jobs.stop_signals import StopSignal
 from typer.testing import CliRunner
@@ -192,6 +195,20 @@ def test_it_says_how_many_workers_it_waits_for(store):
     claim(store, "w1")
     claim(store, "w2")
     assert waits_for(store, leader) == ""
+
+
+def test_members_count_nowhere_beside_their_job(store, home):
+    (home / "jobs.toml").write_text("[limits]\nqueued = 2\n")
+    job = store.submit("tick", {"launch": {"nodes": 3}})
+    claim(store, "w0")
+    waiting = store.submit("tick", {})
+    with pytest.raises(JobError, match="2 jobs wait or run"):
+        store.submit("tick", {})
+    assert [found.id for found in find_jobs(store, JobFilter(), 10)] == [waiting.id, job.id]
+    assert count_jobs(store, JobFilter(text=str(store.nodes(job)[1].id))) == 0
+    assert 'camelid_jobs{state="queued"} 1' in job_metrics(store)
+    assert "camelid_job_attempts 1" in job_metrics(store)
+    assert move(store, waiting.id, FIRST).priority == 0, "there is nobody to be before"
 
 
 def test_people_see_every_node_and_its_log(store, pair, home):

@@ -9,8 +9,10 @@ from camelid_core.jobs import JobState
 from camelid_core.jobs.run_directories import EVENTS, LOG, attempt_directory
 from camelid_core.jobs.search import JobFilter
 from camelid_train.export.merge_config import MergeConfig
+from camelid_ui.i18n import Translator
 from camelid_ui.services.jobs import WAITING
 from camelid_ui.testing import open_services
+from camelid_ui.views.job import JobDetails, details
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -116,6 +118,23 @@ def test_what_a_job_needs_and_who_needs_it(services):
     last = store.submit("merge", {}, depends_on=[first.id, second.id])
     assert services.jobs.related(last) == ([first, second], [])
     assert services.jobs.related(first) == ([], [last])
+
+
+def test_a_run_on_several_nodes_names_them_and_is_asked_as_one(services):
+    store, address = services.jobs.store, {"host": "10.0.0.1", "port": 20_001, "network": "a"}
+    job = services.jobs.submit("merge", {"launch": {"nodes": 2}})
+    assert "2 workers at the same time" in services.jobs.show(job.id).waits
+    store.claim("w0", 60, address=address)
+    assert services.jobs.show(job.id).waits == "1 more of its 2 workers"
+    member = store.claim("w1", 60, address=address)
+    leader = services.jobs.show(job.id)
+    assert services.jobs.nodes(leader.job) == [member]
+    assert "cancel" in leader.allowed_actions
+    assert services.jobs.show(member.id).allowed_actions == frozenset()
+    shown = details(JobDetails(leader, nodes=[member]), Translator("en"))
+    assert "node 1" in shown
+    assert f"{member.id}" in shown.partition("Other nodes")[2]
+    assert services.jobs.all() == [leader]
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), max_size=6))

@@ -85,7 +85,9 @@ class JobView:
 
     @property
     def allowed_actions(self) -> frozenset[str]:
-        """Allowed actions: `cancel`, `pause`, `finish`, `move`, `retry`."""
+        """Allowed actions: `cancel`, `pause`, `finish`, `move`, `retry`; none of a further node."""
+        if self.job.leader:
+            return frozenset()
         if self.job.state in ACTIVE:
             return _REQUEST_ACTIONS[self.job.request]
         if self.running:
@@ -197,6 +199,10 @@ class JobService:
             with suppress(JobError):  # it was deleted
                 needed.append(self.store.get(number))
         return needed, jobs_that_need(self.store, job.id, _MANY)
+
+    def nodes(self, job: Job) -> list[Job]:
+        """The other nodes of a run on several: each has a log of its own."""
+        return [node for node in self.store.nodes(job) if node.id != job.id]
 
     def files(self, job: Job) -> list[tuple[str, int]]:
         """The largest files of what the job published, with their sizes in bytes."""

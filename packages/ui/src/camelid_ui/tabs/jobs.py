@@ -160,4 +160,5 @@ def _away(services: Services, say: Translator, visits: str) -> str:
 def _body(services: Services, view: JobView, say: Translator) -> str:
     jobs, job = services.jobs, view.job
     needed, needing = jobs.related(job)
-    return details(JobDetails(view, needed, needing, jobs.events(job.id)[-_EVENTS:], jobs.files(job)), say)
+    events, files = jobs.events(job.id)[-_EVENTS:], jobs.files(job)
+    return details(JobDetails(view, needed, needing, jobs.nodes(job), events, files), say)

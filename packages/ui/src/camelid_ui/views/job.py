@@ -31,6 +31,7 @@ class JobDetails:
     view: JobView
     needed: Sequence[Job] = ()
     needing: Sequence[Job] = ()
+    nodes: Sequence[Job] = ()
     events: Sequence[Mapping[str, Any]] = ()
     files: Sequence[tuple[str, int]] = ()
 
@@ -52,7 +53,8 @@ def details(shown: JobDetails, say: Translator) -> str:
     settings = json.dumps(dict(job.config), indent=2, ensure_ascii=False)
     return (
         f"{about}{_related(say('jobs.needs'), shown.needed, say)}{_related(say('jobs.needed_by'), shown.needing, say)}"
-        f"{_result(shown, say)}{_part('commands', say('jobs.commands'), _commands(shown.view, say))}"
+        f"{_nodes(shown.nodes, say)}{_result(shown, say)}"
+        f"{_part('commands', say('jobs.commands'), _commands(shown.view, say))}"
         f"{_part('events', say('jobs.events'), _pre(events))}{_part('settings', say('jobs.settings'), _pre(settings))}"
     )
 
@@ -79,6 +81,16 @@ def _related(title: str, jobs: Sequence[Job], say: Translator) -> str:
         return ""
     items = "".join(f"<li>{job_link(job)} {state(str(job.state), say(f'state.{job.state}'))}</li>" for job in jobs)
     return f'<div class="camelid-related"><b>{esc(title)}</b><ul>{items}</ul></div>'
+
+
+def _nodes(nodes: Sequence[Job], say: Translator) -> str:
+    """Links to the other nodes of a run on several, where their logs are."""
+    items = "".join(
+        f"<li>{esc(say('jobs.node', number=node.rank))} {job_link(node)} "
+        f"{state(str(node.state), say(f'state.{node.state}'))}</li>"
+        for node in nodes
+    )
+    return f'<div class="camelid-related"><b>{esc(say("jobs.nodes"))}</b><ul>{items}</ul></div>' if items else ""
 
 
 def _result(shown: JobDetails, say: Translator) -> str:
