@@ -127,3 +127,11 @@ def test_a_template_is_rendered_without_them(sprung):
     requests = [RenderRequest([{"role": "user", "content": "Hi"}], True)]
     assert render_in_subprocess("{{ messages[0].content }}!", requests, "", "") == [Rendered("Hi!")]
     assert sprung() == set()
+
+
+def test_a_module_is_run_without_the_working_directory_on_its_path(tmp_path):
+    """By the command alone: not every caller passes on an environment of ours."""
+    (tmp_path / "json.py").write_text("raise SystemExit('imported from the working directory')")
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONSAFEPATH", "PYTHONPATH")}
+    done = subprocess.run(module_command("json.tool", "--help"), cwd=tmp_path, env=kept, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
