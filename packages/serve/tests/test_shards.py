@@ -102,5 +102,5 @@ def test_an_executor_that_divides_nothing_is_refused_with_those_that_do(base: Pa
         model=str(base), input=str(write_jsonl(tmp_path / "in.jsonl", [{"instruction": "a"}, {"instruction": "b"}])),
         launch=PredictLaunch(shards=2),
     )  # fmt: skip
-    with pytest.raises(UsageError, match="launch.executor='local' runs a job on one machine"):
+    with pytest.raises(UsageError, match=r"launch\.executor='local' runs a job on one machine"):
         run(config, Attempt(tmp_path / "run"))
