@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from camelid_core.jobs.worker import Worker
 from camelid_core.testing import assert_executor_contract
 from camelid_ray.executor import RayExecutor
 
+from .conftest import Cluster
 from .support import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -78,3 +80,35 @@ def test_the_tasks_attempt_sees_no_secret_of_the_worker(store, worker, monkeypat
     files = [path for path in directory_of(store, done).rglob("*") if path.is_file()]
     assert files
     assert not [path for path in files if token in path.read_bytes()]
+
+
+@pytest.mark.exhaustive
+def test_when_the_head_dies_the_job_is_lost_and_goes_on_on_the_next_cluster(store, worker, monkeypatch):
+    monkeypatch.setenv("CAMELID_RAY_SILENCE_SECONDS", "5")
+    own = Cluster(Path(tempfile.mkdtemp(prefix="ray", dir="/tmp")))
+    try:
+        own.start_head()
+        with monkeypatch.context() as there:
+            there.setenv("CAMELID_RAY_ADDRESS", own.address)
+            there.setenv("CAMELID_RAY_TOKEN", own.token)
+            job = store.submit("count", {"upto": 1_000_000})
+            thread = threading.Thread(target=worker.run_once)
+            thread.start()
+            counted = directory_of(store, job) / "count.txt"
+            until(lambda: counted.exists() and counted.stat().st_size)
+            own.kill(0)
+            thread.join()
+    finally:
+        own.stop()
+    lost = store.get(job.id)
+    assert (lost.state, lost.retries) == (JobState.LOST, 1)
+    assert "The cluster has lost it: Ray job camelid-1-1-" in lost.error
+    until(lambda: any(each.state == JobState.QUEUED for each in store.sweep_lost()))
+    again = threading.Thread(target=worker.run_once)
+    again.start()
+    until(lambda: (directory_of(store, job, 2) / "count.txt").exists())
+    store.request(job.id, "finish")
+    again.join()
+    done = store.get(job.id)
+    assert done.state == JobState.SUCCEEDED, done.error
+    assert done.summary["first"] > 0

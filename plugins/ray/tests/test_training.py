@@ -39,7 +39,7 @@ def run(store, recipe: dict, place, **launch: object) -> Job:
 
 def curve(store, job: Job) -> list[tuple[int, float]]:
     events, _ = read_events(attempt_directory(store.path.parent, job.id, job.epoch) / EVENTS)
-    return [(event["done"], event["loss"]) for event in events if event["kind"] == "progress" and "loss" in event]
+    return [(event["step"], event["loss"]) for event in events if event["kind"] == "train"]
 
 
 def weights(job: Job) -> dict:

@@ -110,9 +110,9 @@ class _Running:
             errors.ObjectLostError,
             errors.TaskUnschedulableError,
         ) as error:
-            why = str(error).strip().splitlines()[:1] or [type(error).__name__]
+            why = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0].rstrip(".")
             if number >= self._tries:
-                raise MachineLost(f"The machine of piece {piece.name} is gone ({why[0]}).") from None
+                raise MachineLost(f"The machine of piece {piece.name} is gone ({why}).") from None
             sys.stderr.write(f"Piece {piece.name} lost its machine; try {number + 1} goes on elsewhere.\n")
             return None
         return AttemptResult(**values | {"how": Outcome(values["how"])})
