@@ -47,10 +47,10 @@ def test_never_signalled(who, tmp_path):
     LocalExecutor().kill_leftovers(tmp_path)
 
 
-@pytest.mark.parametrize("pid", [0, 1, -1, os.getpid(), os.getpgrp()])
-def test_never_signalled_whatever_the_record_says(pid, monkeypatch):
+@pytest.mark.parametrize("who", [0, 1, -1, "our group", "ourselves"])
+def test_never_signalled_whatever_the_record_says(who, monkeypatch):
     """Though start time and boot agree and it leads its group: these are nobody's to end. No signal is sent here."""
-    sent = []
+    pid, sent = OURS[who]() if who in OURS else who, []
     monkeypatch.setattr(os, "killpg", lambda *signal: sent.append(signal))
     monkeypatch.setattr(os, "getpgid", lambda pid: pid)
     monkeypatch.setattr(process_identity, "process_start_time", lambda pid: "12")

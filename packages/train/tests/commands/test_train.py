@@ -13,6 +13,7 @@ from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ConfigError, MissingPackage, UnknownName, UsageError
 from camelid_core.jobs.foreground import open_store
 from camelid_core.jobs.job import JobState
+from camelid_core.notifications.outbox import listeners
 from camelid_train.commands.merge import merge
 from camelid_train.commands.train import read_recipe, train
 from camelid_train.config import Recipe
@@ -93,13 +94,24 @@ def test_a_tracker_that_is_not_here_is_refused_before_there_is_a_job(written, mo
 
 
 def test_a_queued_run_waits_for_a_worker_with_every_path_made_absolute(written):
-    done = camelid("train", written, "--detach", "--name", "later")
+    done = camelid("train", written, "--detach", "--name", "later", "--notify", "https://hooks.example/key")
     job = open_store().get(1)
+    assert [each.url for each in listeners(open_store(), job.id)] == ["https://hooks.example/key"]
     assert f"Job {job.id} is queued. `camelid jobs logs {job.id} --follow` shows it" in done.stdout
     assert (job.task, job.name, job.state) == ("train", "later", JobState.QUEUED)
     assert job.config == read_recipe(str(written), []).with_absolute_paths().model_dump(mode="json")
     assert job.config["train"]["output"] == str(Path("my-adapter").absolute())
     assert not Path("my-adapter").exists()
+
+
+@pytest.mark.parametrize(
+    ("notify", "sentence"),
+    [("http://hooks.example/", "only https"), ("desktop", "needs this command to stay"), ("ftp://x", "is not opened")],
+)
+def test_who_cannot_be_told_is_refused_before_there_is_a_job(written, notify, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        train(str(written), [], detach=True, notify=[notify])
+    assert list(open_store().list()) == []
 
 
 def test_a_name_that_nobody_knows_leaves_no_job(written):

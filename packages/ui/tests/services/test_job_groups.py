@@ -30,7 +30,7 @@ def merge(name: str, adapter: str = "x", **more) -> Step:
 def test_a_pipeline_is_its_steps_in_order_with_what_each_needs(services, queued):
     steps = [merge("a"), merge("b", "@a"), merge("c", "@a"), merge("d", "@b", after=["c"])]
     first = queued("sums", *steps)
-    assert step_of(first.jobs["b"]) == ("sums", "b")
+    assert step_of(first.jobs["b"].key) == ("sums", "b")
     services.jobs.submit("merge", {"adapter": "x"}, "sums-e")  # called like a step, and none
     services.jobs.cancel(first.jobs["a"].id)
     again = queued("sums", merge("a"))  # queued anew: the newest job stands for the step

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from camelid_core.artefacts import BaseModelEntry, Manifest, write_manifest
+from camelid_core.commands import jobs as jobs_command
 from camelid_core.config import parse_overrides, validate
 from camelid_core.datasets import library
 from camelid_core.mixing import Mixture
@@ -16,7 +18,10 @@ from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_train.config import Recipe
 from camelid_train.export.merge_config import MergeConfig
+from camelid_ui.i18n import Translator
 from camelid_ui.services.permissions import methods, service_paths
+from camelid_ui.views.job import JobDetails, details
+from typer.testing import CliRunner
 
 RECIPES = (
     [],
@@ -118,3 +123,28 @@ def test_mix(services, tmp_path, mixture):
         [record.messages for record in library.get(name).load("train", None)] for name in ("pressed", "pasted")
     )
     assert pasted == pressed
+
+
+def test_the_commands_of_a_job_do_what_its_buttons_do(services):
+    """Each is one that `camelid jobs` knows, and is shown just where the button is."""
+
+    def shown(number: int) -> list[str]:
+        html = details(JobDetails(services.jobs.show(number)), Translator("en"))
+        return re.findall(r'data-copy="camelid jobs (\w+) 1( --follow)?"', html)
+
+    def paste(command: str) -> str:
+        done = CliRunner().invoke(jobs_command.app, [command, "1"])
+        assert done.exit_code == 0, done.output
+        return str(services.jobs.show(1).job.state)
+
+    services.jobs.submit("merge", {})
+    assert [name for name, _ in shown(1)] == ["logs", "show", "cancel", "pause", "wait"]
+    assert [paste(name) for name in ("logs", "show")] == ["queued", "queued"]
+    assert paste("pause") == "paused"
+    assert [name for name, _ in shown(1)] == ["logs", "show", "retry"]
+    assert (paste("retry"), paste("cancel"), paste("retry")) == ("queued", "cancelled", "queued")
+    services.jobs.store.start(services.jobs.store.claim("w", 30, only=1))
+    assert [name for name, _ in shown(1)] == ["logs", "show", "cancel", "pause", "finish", "wait"]
+    assert paste("finish") == "running"
+    assert services.jobs.show(1).job.request == "finish"
+    assert "finish" not in [name for name, _ in shown(1)]

@@ -1,4 +1,4 @@
-"""Finding jobs: by state, task, words and time of the end; by what they need; by how their key begins.
+"""Finding jobs: by state, task, words and time of the end; by number; by what they need; by how their key begins.
 
 Knows columns. Knows nothing of how a listing looks.
 """
@@ -72,12 +72,29 @@ def jobs_that_need(store: JobStore, job_id: int, limit: int) -> list[Job]:
         return [from_row(row) for row in db.execute(query, (job_id, limit))]
 
 
-def jobs_with_key(store: JobStore, prefix: str, limit: int) -> list[Job]:
+@dataclass(frozen=True, slots=True)
+class KeyedJob:
+    """As much of a job as says what it was queued for."""
+
+    id: int
+    key: str
+    state: JobState
+
+
+def keyed_jobs(store: JobStore, prefix: str, limit: int) -> list[KeyedJob]:
     """Those whose idempotency key begins so, the newest first."""
-    query = "SELECT * FROM job WHERE key >= ? AND key < ? ORDER BY id DESC LIMIT ?"
+    query = "SELECT id, key, state FROM job WHERE key >= ? AND key < ? ORDER BY id DESC LIMIT ?"
     after = prefix[:-1] + chr(ord(prefix[-1]) + 1)
     with store.database.read() as db:
-        return [from_row(row) for row in db.execute(query, (prefix, after, limit))]
+        rows = db.execute(query, (prefix, after, limit)).fetchall()
+    return [KeyedJob(row["id"], row["key"], JobState(row["state"])) for row in rows]
+
+
+def jobs_of(store: JobStore, numbers: Collection[int]) -> list[Job]:
+    """The jobs of these numbers, as far as they are there, by number."""
+    query = "SELECT * FROM job WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+    with store.database.read() as db:
+        return [from_row(row) for row in db.execute(query, (json.dumps(list(numbers)),))]
 
 
 def tasks_of_jobs(store: JobStore) -> list[str]:

@@ -142,9 +142,9 @@ class StepJobs:
         return f"{self.pipeline}-{step.label}"
 
 
-def step_of(job: Job) -> tuple[str, str] | None:
-    """The pipeline (or sweep) and the step that a job was queued for, as its key has them; None for any other job."""
-    found = _STEP_KEY.match(job.key or "")
+def step_of(key: str | None) -> tuple[str, str] | None:
+    """The pipeline (or sweep) and the step that a job with this key was queued for; None for any other job."""
+    found = _STEP_KEY.match(key or "")
     return (found[1], found[2]) if found else None
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from camelid_core.jobs import Job
-from camelid_core.jobs.search import jobs_with_key
+from camelid_core.jobs.search import KeyedJob, jobs_of, keyed_jobs
 from camelid_core.pipelines.step_jobs import STEP_KEY_PREFIX, step_of
 
 from .jobs import RUNNING, JobService, JobView
@@ -71,22 +71,25 @@ class GroupService:
 
     def all(self, most: int = 8) -> list[JobGroup]:
         """Those with jobs that have not ended first, else the newest first."""
-        found: dict[str, list[tuple[str, Job]]] = {}
-        for job in jobs_with_key(self._jobs.store, STEP_KEY_PREFIX, _NEWEST_JOBS):
-            if (step := step_of(job)) is not None:
+        found: dict[str, list[tuple[str, KeyedJob]]] = {}
+        for job in keyed_jobs(self._jobs.store, STEP_KEY_PREFIX, _NEWEST_JOBS):
+            if (step := step_of(job.key)) is not None:
                 found.setdefault(step[0], []).append((step[1], job))
         chosen = sorted(found, key=lambda name: not any(job.state in RUNNING for _, job in found[name]))[:most]
         return [self._group(name, found[name]) for name in chosen]
 
-    def _group(self, name: str, jobs: Sequence[tuple[str, Job]]) -> JobGroup:
+    def _group(self, name: str, found: Sequence[tuple[str, KeyedJob]]) -> JobGroup:
         """From the jobs of all runs of a pipeline, the newest first: of each step the newest job."""
-        names = {job.id: step for step, job in jobs}
-        newest = dict(reversed(jobs))
+        names = {job.id: step for step, job in found}
+        numbers = {step: job.id for step, job in reversed(found)}
+        jobs = jobs_of(self._jobs.store, numbers.values())
+        newest = {names[job.id]: job for job in jobs}
+        views = {view.job.id: view for view in self._jobs.views(jobs)}
         needs = {step: _needs(job, names, step) for step, job in newest.items()}
         depths = _depths(needs)
         swept = _swept([job for _, job in sorted(newest.items())])
         steps = (
-            GroupStep(step, self._jobs.view(job), needs[step], depths[step], _values(swept, index))
+            GroupStep(step, views[job.id], needs[step], depths[step], _values(swept, index))
             for index, (step, job) in enumerate(sorted(newest.items()))
         )
         return JobGroup(name, tuple(sorted(steps, key=lambda step: (step.depth, step.view.job.id))))

@@ -151,7 +151,7 @@ class JobService:
     def all(self, task: str = "", limit: int = 50) -> list[JobView]:
         """The newest first; only those of `task` where one is given."""
         jobs = [job for job in self.store.list(limit=1000 if task else limit) if not task or job.task == task]
-        return self._views(jobs[:limit])
+        return self.views(jobs[:limit])
 
     def show(self, job_id: int) -> JobView:
         """Raises JobError if there is no such job."""
@@ -161,9 +161,9 @@ class JobService:
         return count_jobs(self.store, JobFilter(RUNNING))
 
     def view(self, job: Job) -> JobView:
-        return self._views([job])[0]
+        return self.views([job])[0]
 
-    def _views(self, jobs: Sequence[Job]) -> list[JobView]:
+    def views(self, jobs: Sequence[Job]) -> list[JobView]:
         """One look at the queue for all of them."""
         waits = reasons_to_wait(self.store, jobs)
         return [self._view(job, waits[job.id]) for job in jobs]
@@ -180,13 +180,13 @@ class JobService:
             part = replace(wanted, states=chosen)
             found = find_jobs(self.store, part, most, order) if chosen else []
             total = len(found) if len(found) < most else count_jobs(self.store, part)
-            parts.append(ListingPart(tuple(self._views(found)), total))
+            parts.append(ListingPart(tuple(self.views(found)), total))
         return JobListing(*parts)
 
     def ended_since(self, since: float, most: int = _MANY) -> list[JobView]:
         """Jobs that ended after a Unix time: those that failed first, then the newest end first."""
         late = find_jobs(self.store, JobFilter(ENDED, ended_after=since), most, "end")
-        return self._views(sorted(late, key=lambda job: job.state != JobState.FAILED))
+        return self.views(sorted(late, key=lambda job: job.state != JobState.FAILED))
 
     def tasks(self) -> list[str]:
         """The tasks of which there are jobs."""

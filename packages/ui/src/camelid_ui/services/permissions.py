@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from . import Services
 
 READ_METHODS = {
-    "jobs": "all show count_running view queue ended_since tasks related nodes files events attempt log log_part",
+    "jobs": "all show count_running view views queue ended_since tasks related nodes files events attempt log log_part",
     "groups": "all",
     "machines": "all",
     "data.collection": "all show names sources records page rows record",

@@ -26,10 +26,10 @@ def queue(jobs: JobListing, say: Translator, chosen: str, can_move: bool, now: f
     """Three tables; those that are empty are left out. `now` is the server's clock, for the page's script. Where jobs
     of several users are listed, each says whose it is."""
     users = {view.job.user for part in (jobs.running, jobs.waiting, jobs.ended) for view in part.views}
-    rows = _Rows(say, chosen, can_move, len(users) > 1)
+    rows, order = _Rows(say, chosen, can_move, len(users) > 1), ("order",) if can_move else ()
     parts = (
         _section("running", ("progress", "eta", "worker"), jobs.running, rows.running, say),
-        _section("waiting", ("waits", "age", "order"), jobs.waiting, rows.waiting, say),
+        _section("waiting", ("waits", "age", *order), jobs.waiting, rows.waiting, say),
         _section("ended", ("outcome", "took", "when"), jobs.ended, rows.ended, say),
     )
     return f'<div data-now="{now:.3f}">{"".join(parts)}</div>'
@@ -91,7 +91,7 @@ class _Rows:
             view,
             cell(view.waits or self.say("jobs.for_worker"), "quiet"),
             cell(duration(view.age), "number quiet told"),
-            Cell(self._moves(view) if self.can_move else "", "order"),
+            *([Cell(self._moves(view), "order")] if self.can_move else []),
         )
 
     def ended(self, view: JobView) -> ListingRow:
