@@ -56,7 +56,8 @@ def run_export(source: str, section: Mapping[str, Any], out: str, plan: bool, as
 def _run_task(other: TaskFormat, source: str, settings: Mapping[str, Any], out: str, plan: bool, as_json: bool) -> None:
     """The same for a format that a task of its own writes."""
     values = {**settings, other.source: source, "output": out}
-    config: Any = validate(other.config, values, "the options").with_absolute_paths()
+    given: Any = validate(other.config, values, "the options")
+    config = given.with_absolute_paths()
     if plan:
         print_values(asdict(other.estimate(config)), as_json)
         return
