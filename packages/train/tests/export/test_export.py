@@ -29,7 +29,7 @@ from camelid_train.export.merge_config import MergeConfig
 from camelid_train.saving import disk_space
 from camelid_train.sections import EXPORTERS_ELSEWHERE
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:bitsandbytes")
 FORMS = [("nf4", {"double": True}), ("nf4", {"double": False}), ("int8", {})]
@@ -199,3 +199,16 @@ def test_a_full_disk_is_said_before_anything_is_written(adapter, attempt, base, 
         make[to](run)
     assert not run.output.exists()
     assert not (run.directory / "merged").exists()
+
+
+def test_a_base_of_another_shape_is_named_by_what_does_not_fit(adapter, attempt, base, tmp_path):
+    directory, wide = adapter(base(), tmp_path / "adapter", target_modules=["q_proj"]), tmp_path / "wide"
+    config = AutoConfig.from_pretrained(base())
+    config.hidden_size *= 2
+    AutoModelForCausalLM.from_config(config).save_pretrained(wide)
+    AutoTokenizer.from_pretrained(base()).save_pretrained(wide)
+    words = r"lora_A.* has shape \[4, 64\], and this model takes \[4, 128\]\. It is for another base\."
+    run = attempt()
+    with pytest.raises(ModelError, match=words):
+        merge(MergeConfig(adapter=str(directory), base_model=str(wide)), run)
+    assert not run.output.exists()

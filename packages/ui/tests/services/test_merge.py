@@ -47,10 +47,11 @@ def test_a_base_that_is_stored_quantised_counts_as_what_it_is_merged_into(servic
     directory.mkdir(parents=True)
     (directory / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(gptq)}))
     write_manifest(directory, Manifest(kind="adapter", base=BaseModelEntry(id="gptq", path=str(gptq))))
-    on_it, parts = MergeConfig(adapter="on-gptq", memory="whole"), {"memory": "whole", "weights": "as-trained"}
-    as_trained = services.merge.estimate(MergeConfig(adapter="on-gptq", dtype="float16", **parts))
+    on_it = MergeConfig(adapter="on-gptq", memory="whole")
+    changed = {"dtype": "float16", "weights": "as-trained"}
+    dequantised = services.merge.estimate(on_it.model_copy(update=changed))
     count = sum(tensor.numel() for tensor in plain.values())
-    assert (as_trained.size, as_trained.memory) == (2 * count, 4 * count)
+    assert (dequantised.size, dequantised.memory) == (2 * count, 4 * count)
     with pytest.raises(ModelError, match="made from"):
         services.merge.estimate(on_it)
     offers = services.exports.offers("on-gptq")

@@ -207,8 +207,9 @@ def adapter_on(model: Any, resolved: ResolvedModel) -> Any:
         try:
             adapted = PeftModel.from_pretrained(model, str(resolved.adapter_dir)).eval()
         except (ValueError, TypeError, RuntimeError, KeyError) as error:
-            first = " ".join(str(error).strip().splitlines()[:2])[:500]
-            raise ModelError(f"adapter {resolved.name!r} does not fit {str(resolved.base)!r}: {first}") from error
+            raise ModelError(
+                f"adapter {resolved.name!r} does not fit {str(resolved.base)!r}: {_misfit(error)}"
+            ) from error
         check_adapter_fits(adapted, resolved.adapter_dir, resolved.name, repr(str(resolved.base)))
         return adapted
 
@@ -226,9 +227,18 @@ def add_adapter(adapted: Any, resolved: ResolvedModel, label: str) -> None:
         try:
             adapted.load_adapter(str(directory), label)
         except (ValueError, TypeError, RuntimeError, KeyError) as error:
-            first = " ".join(str(error).strip().splitlines()[:2])[:500]
-            raise ModelError(f"adapter {resolved.name!r} does not fit {str(resolved.base)!r}: {first}") from error
+            raise ModelError(
+                f"adapter {resolved.name!r} does not fit {str(resolved.base)!r}: {_misfit(error)}"
+            ) from error
         check_adapter_fits(adapted, directory, resolved.name, repr(str(resolved.base)), label)
+
+
+def _misfit(error: Exception) -> str:
+    """Why peft could not put an adapter on a model, as a sentence."""
+    if found := _OTHER_SHAPE.search(str(error)):
+        name, ours, theirs = found.groups()
+        return f"{name!r} has shape {ours}, and this model takes {theirs}. It is for another base."
+    return " ".join(str(error).strip().splitlines()[:2])[:500]
 
 
 def check_adapter_fits(adapted: Any, directory: Path, name: str, base: str, label: str = "default") -> None:
@@ -257,6 +267,8 @@ def _layers_beyond(spare: Iterable[str], model: Any) -> list[str]:
     return sorted(key for key in spare if _LAYER_NUMBER.sub(".N.", key) in own)
 
 
+_OTHER_SHAPE = re.compile(r"size mismatch for (\S+): .*?torch\.Size\((\[.*?\])\).*?torch\.Size\((\[.*?\])\)")
+"""What torch says of a tensor of another shape: its name, the file's shape and the model's."""
 _INDEX = "model.safetensors.index.json"
 _LAYER_NUMBER = re.compile(r"\.\d+\.")
 
