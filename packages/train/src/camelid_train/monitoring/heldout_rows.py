@@ -28,20 +28,23 @@ Losses = list[tuple[float, int]]
 
 
 class HeldOutRows:
-    """Measures held-out losses by calling `measure`, which leaves those of the rows in `rows` where it knows them."""
+    """Measures held-out losses by calling `measure`, which leaves those of the rows in `rows` where it knows them. The
+    first time in a run that is not `resumed` is before training."""
 
-    def __init__(self, context: TaskContext, measure: Callable[[], float], rows: Losses) -> None:
+    def __init__(self, context: TaskContext, measure: Callable[[], float], rows: Losses, resumed: bool) -> None:
         self._context = context
         self._measure = measure
         self._rows = rows
+        self._before = not resumed
         self._by_loss: dict[float, Losses] = {}
 
     def measure(self) -> float:
-        """The held-out loss; the first one, the lowest and the last keep their rows."""
+        """The held-out loss; the first one, the lowest and the last keep the losses of their rows."""
         self._rows.clear()
         loss = self._measure()
-        if not self._by_loss and self._rows and group.current_world().is_local_main_process:
+        if self._before and self._rows and group.current_world().is_local_main_process:
             (self._context.directory / _BEFORE).write_text(json.dumps(self._rows), encoding="utf-8")
+        self._before = False
         lowest = min([loss, *self._by_loss])
         self._by_loss = {each: rows for each, rows in self._by_loss.items() if each == lowest}
         self._by_loss[loss] = list(self._rows)
