@@ -143,6 +143,11 @@ def test_models_that_answer_alike_are_not_told_apart_with_certainty():
     assert same.p == 1
     assert same.low < -0.05  # type: ignore[operator]
     assert same.verdict() == "undecided"
+    labels = ["a"] * 5 + ["b"] * 5 + ["c"] * 5
+    always = difference(scores([1.0] * 15, True, labels), scores([0.0] * 15, True, labels))
+    assert (always.mean, always.clusters) == (1, 3)
+    assert always.low < 0.8  # type: ignore[operator]
+    assert always.verdict() == "undecided"  # three passages that agree
 
 
 def test_pairs_are_made_by_id_and_only_of_items_that_both_have():

@@ -172,7 +172,9 @@ def _make_trainer(
     if run.recipe.train.preflight:
         trainer.add_callback(Preflight(context, run, trainer))
 
-    rows = HeldOutRows(context, lambda: objective.heldout_loss(section, run, trainer), run.row_losses)
+    rows = HeldOutRows(
+        context, lambda: objective.heldout_loss(section, run, trainer), run.row_losses, resume is not None
+    )
     settings, totals = run.recipe.eval, trainer.totals
     every = settings.steps if run.data.heldout else None
     samples = SampleAnswers(context, run.model, run.encoder, run.data.records, settings.samples, settings.sample_tokens)

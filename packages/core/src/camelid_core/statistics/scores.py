@@ -140,9 +140,11 @@ def difference(first: Scores, second: Scores) -> Difference:
         return Difference(mean, None, None, **about)
     moments = difference_moments(one.values, two.values, index)
     more = rows_needed(float(moments.variance) * items, abs(mean))
-    if binary and (groups == items or gained + lost == 0):
-        low, high = paired_interval(gained, lost, groups, critical(np.inf))
-        p = exact_p(gained, lost)
+    if binary and (groups == items or not moments.variance):
+        # Where all clusters say the same, each is one observation.
+        ours, theirs = gained * groups / items, lost * groups / items
+        low, high = paired_interval(ours, theirs, groups, critical(np.inf))
+        p = exact_p(round(ours), round(theirs))
     else:
         arm = critical(moments.degrees) * np.sqrt(moments.variance)
         low, high, p = mean - arm, mean + arm, float(two_sided_p(moments))

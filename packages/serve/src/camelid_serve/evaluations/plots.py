@@ -68,9 +68,8 @@ def context_figure(results: Mapping[str, Any]) -> Figure:
         (line,) = axes.plot(lengths, worth, marker=marker, label=variant["label"], gid=f"variant-{number}")
         ends = [(point["length"], point["estimate"]["low"], point["estimate"]["high"]) for point in points]
         known = [(length, low, high) for length, low, high in ends if low is not None and high < _MOST_DRAWN]
-        if known:
-            at, low, high = zip(*known, strict=True)
-            axes.fill_between(at, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+        at, lowest, highest = ([point[place] for point in known] for place in range(3))
+        axes.fill_between(at, lowest, highest, color=line.get_color(), alpha=0.15, linewidth=0)
         end = variant["context"]
         if end and results["lengths"][0] < end < results["lengths"][-1]:
             axes.axvline(end, color=line.get_color(), linestyle=":", linewidth=1, gid=f"end-{number}")

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from camelid_core.integrity import write_durably
 from camelid_core.statistics import Difference
 
 from camelid_train.distributed import group
@@ -22,39 +24,40 @@ if TYPE_CHECKING:
 FILE = "heldout-losses.jsonl"
 """Of an artefact: for each held-out row its key, its loss summed over its trained tokens, their number, and that loss
 before training. No text. It is never published."""
-_BEFORE = "heldout-before.json"
+_MEASURED = "heldout-measured.json"
 
 Losses = list[tuple[float, int]]
 
 
 class HeldOutRows:
-    """Measures held-out losses by calling `measure`, which leaves those of the rows in `rows` where it knows them."""
+    """Measures held-out losses by calling `measure`, which leaves those of the rows in `rows` where it knows them. What
+    a `resumed` run measured is read from its earlier attempts; the first time in any other is before training."""
 
-    def __init__(self, context: TaskContext, measure: Callable[[], float], rows: Losses) -> None:
-        self._context = context
+    def __init__(self, context: TaskContext, measure: Callable[[], float], rows: Losses, resumed: bool) -> None:
+        self._file = context.directory / _MEASURED
         self._measure = measure
         self._rows = rows
-        self._by_loss: dict[float, Losses] = {}
+        self._first = not resumed
+        earlier = [place / _MEASURED for place in context.earlier_attempts] if resumed else []
+        self._known = next((_read(path) for path in earlier if path.is_file()), _Measured())
 
     def measure(self) -> float:
-        """The held-out loss; the first one, the lowest and the last keep their rows."""
+        """The held-out loss; the first one, the lowest and the last keep the losses of their rows."""
         self._rows.clear()
         loss = self._measure()
-        if not self._by_loss and self._rows and group.current_world().is_local_main_process:
-            (self._context.directory / _BEFORE).write_text(json.dumps(self._rows), encoding="utf-8")
-        lowest = min([loss, *self._by_loss])
-        self._by_loss = {each: rows for each, rows in self._by_loss.items() if each == lowest}
-        self._by_loss[loss] = list(self._rows)
+        if self._rows:
+            self._known.add(loss, list(self._rows), self._first)
+            self._first = False
+            if group.current_world().is_local_main_process:
+                write_durably(self._file, json.dumps(asdict(self._known)).encode())
         return loss
 
     def figures(self, loss: float) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Metrics with intervals for the final `loss`, and the rows of the file; nothing where the objective knows no
-        rows, or where fewer than two are held out. A run that was resumed after its last evaluation repeats it."""
-        if loss not in self._by_loss and group.any_process(bool(self._losses_before())):
-            loss = self.measure()
+        rows, or where fewer than two are held out."""
         from camelid_core.statistics.scores import difference_of_sums, estimate_of_sums
 
-        after, before = self._by_loss.get(loss) or [], self._losses_before()
+        after, before = self._known.rows_of(loss), self._known.before
         if len(after) < 2:
             return {}, []
         sums, tokens = [each for each, _ in after], [count for _, count in after]
@@ -68,11 +71,38 @@ class HeldOutRows:
             {"loss": each, "tokens": count, "before": one} for (each, count), one in zip(after, first, strict=True)
         ]
 
-    def _losses_before(self) -> Losses:
-        for place in (self._context.directory, *self._context.earlier_attempts):
-            if (place / _BEFORE).is_file():
-                return [(loss, tokens) for loss, tokens in json.loads((place / _BEFORE).read_text(encoding="utf-8"))]
-        return []
+
+@dataclass
+class _Measured:
+    """The rows' losses before training, at the lowest loss and at the last."""
+
+    before: Losses = field(default_factory=list)
+    lowest: tuple[float, Losses] | None = None
+    last: tuple[float, Losses] | None = None
+
+    def add(self, loss: float, rows: Losses, first: bool) -> None:
+        self.before = rows if first else self.before
+        self.last = (loss, rows)
+        if self.lowest is None or loss < self.lowest[0]:
+            self.lowest = self.last
+
+    def rows_of(self, loss: float) -> Losses:
+        return next((rows for each in (self.last, self.lowest) if each and each[0] == loss for rows in (each[1],)), [])
+
+
+def _read(path: Path) -> _Measured:
+    """What an earlier attempt wrote; nothing where a kill left it damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return _Measured(**{name: _pairs(found[name], name == "before") for name in ("before", "lowest", "last")})
+    except (OSError, ValueError, KeyError, TypeError):
+        return _Measured()
+
+
+def _pairs(value: Any, plain: bool) -> Any:
+    if value is None or plain:
+        return [tuple(each) for each in value or ()] if plain else None
+    return value[0], [tuple(each) for each in value[1]]
 
 
 def write_rows(directory: Path, examples: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> None:
