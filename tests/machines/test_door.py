@@ -290,15 +290,17 @@ def test_an_answer_that_was_lost_is_given_again(open_door, joined):
         assert client.finish(again, JobState.FAILED, "no", "crash", {}).state == JobState.FAILED
 
 
-def test_jobs_that_need_this_machine_stay_here(open_door, joined, ticking):
+def test_jobs_that_need_this_machine_stay_here_and_it_is_said_why(open_door, joined, ticking, capsys):
     stays = replace(ticking.TICK, name="stays", portable=False)
     open_door.jobs._host().tasks["stays"] = stays
     for task in ("stays", "unknown", "tick"):
         open_door.store.submit(task, {})
     client = joined("box")
+    client._describe = lambda: {"tasks": ["tick", "stays"]}
     assert client.claim().task == "tick"
     assert client.claim().task == "tick", "the others are for this machine"
     assert {job.task for job in open_door.store.due()} == {"stays", "unknown"}
+    assert capsys.readouterr().err.count("waits for `camelid worker` here: stays jobs run on this machine alone") == 1
 
 
 def test_a_place_that_is_occupied_is_said_before_the_work(open_door, joined, tmp_path):

@@ -5,6 +5,7 @@ Knows the table, fencing by epoch and machine, and publication. Knows nothing of
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -200,6 +201,8 @@ class HeldJobs:
     def _why_not(self, job: Job) -> str:
         if job.id not in self._stays:
             reason = why_not_portable(job, self._host())
+            if reason:
+                sys.stderr.write(f"camelid machines: job {job.id} waits for `camelid worker` here: {reason}.\n")
             with self._lock:
                 _remember(self._stays, job.id, reason)
         return self._stays[job.id]
