@@ -127,13 +127,16 @@ class Faults:
             if not self._disk.fill():
                 return
             self._at(self._chance.uniform(0.2, 1.5), self._disk.free)
-        else:
-            self._hit(worker, kind)
+        elif not self._hit(worker, kind):
+            return
         self.counts[kind] += 1
 
-    def _hit(self, worker: Part, kind: str) -> None:
+    def _hit(self, worker: Part, kind: str) -> bool:
+        """Whether there was anything to hit."""
         number = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "terminate": signal.SIGTERM}[kind.split()[0]]
         attempts = worker.attempts() if kind.endswith("attempt") else []
+        if kind == "kill attempt" and not attempts:
+            return False
         if kind != "kill attempt":
             worker.signal(number)
         for attempt in attempts:
@@ -142,6 +145,7 @@ class Faults:
         if number == signal.SIGSTOP:
             seconds = self._chance.uniform(0.3, 2.5) * LEASE_SECONDS
             self._at(seconds, lambda: self._go_on(worker, attempts))
+        return True
 
     def _go_on(self, worker: Part, attempts: list[psutil.Process]) -> None:
         worker.signal(signal.SIGCONT)
