@@ -11,7 +11,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from camelid_core.errors import UsageError
 from camelid_core.file_permissions import open_private
@@ -26,8 +26,10 @@ from camelid_core.jobs.run_directories import LOG
 from camelid_core.json_files import object_in
 from camelid_core.subprocesses import module_command
 
-from .jobs_api import JobsApi
 from .settings import SETTINGS, RaySettings
+
+if TYPE_CHECKING:
+    from .jobs_api import JobsApi
 
 _SUBMISSION = "ray.json"
 _KILLED = 137
@@ -48,6 +50,8 @@ class RayExecutor:
             ClusterUnreachable: the cluster does not answer.
             UsageError: it asks for no token, or does not take ours.
         """
+        from .jobs_api import JobsApi
+
         settings = SETTINGS.load()
         api = JobsApi(settings)
         api.check_access()
@@ -135,6 +139,8 @@ def _submitted(directory: Path) -> RayJob | None:
     address, submission = found.get("address"), found.get("submission")
     if not isinstance(address, str) or not isinstance(submission, str):
         return None
+    from .jobs_api import JobsApi
+
     return RayJob(JobsApi(SETTINGS.load().model_copy(update={"address": address})), submission)
 
 
