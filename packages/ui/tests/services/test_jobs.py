@@ -11,7 +11,7 @@ from camelid_core.jobs.search import JobFilter
 from camelid_train.export.merge_config import MergeConfig
 from camelid_ui.services.jobs import WAITING
 from camelid_ui.testing import open_services
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -118,7 +118,8 @@ def test_what_a_job_needs_and_who_needs_it(services):
     assert services.jobs.related(first) == ([], [last])
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), max_size=6))
+@settings(max_examples=25)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), max_size=3))
 def test_a_log_read_as_it_grows_is_the_log(log_of_a_job, pieces):
     """However it is cut off, in the middle of a character too."""
     services, job, path = log_of_a_job
