@@ -17,7 +17,7 @@ from camelid_core.jobs.resources import Needs
 from camelid_core.jobs.run_directories import EVENTS, attempt_directory
 from camelid_core.models.model_size import parameters
 from camelid_train import needs
-from camelid_train.planning.memory_estimate import LIBRARY_BYTES
+from camelid_train.memory_estimate import LIBRARY_BYTES
 from camelid_train.testing import small_recipe
 
 GB = 10**9

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -107,20 +105,19 @@ def test_who_runs_a_job_at_once_is_told_that_there_is_no_room_for_it(store):
     assert logs == [f"It begins at once, although there is no room for it: cores: 1 needed, 0 free beside job {alone}."]
 
 
-def test_processes_that_claim_at_once_never_give_out_more_than_there_is(store):
-    submit(store, *[HALF] * 12)
-    script = (
-        "import json, sys; from pathlib import Path; from camelid_core.jobs import JobStore\n"
-        "from camelid_core.jobs.resources import Resources\n"
-        "store, machine = JobStore(Path(sys.argv[1])), Resources.from_json(json.loads(sys.argv[2]))\n"
-        "while store.claim('w', 600, machine=machine): pass\n"
-    )
-    command = [sys.executable, "-c", script, str(store.path), json.dumps(BOX.to_json())]
-    for process in [subprocess.Popen(command) for _ in range(4)]:
-        assert process.wait(240) == 0
-    claimed_jobs = store.list([JobState.CLAIMED])
-    assert sorted(job.id for job in claimed_jobs) == [1, 2, 3, 4]
-    assert sorted(job.assigned.cards for job in claimed_jobs) == [("GPU-a",)] * 2 + [("GPU-b",)] * 2
+def test_room_that_another_worker_took_since_it_was_looked_for_is_not_given_out_again(store, monkeypatch):
+    submit(store, *[HALF] * 5)
+    assert [claimed(store) for _ in range(3)] == [1, 2, 3]
+    other, write = JobStore(store.path), store.database.write
+
+    def late():
+        monkeypatch.setattr(store.database, "write", write)
+        assert claimed(other) == 4
+        return write()
+
+    monkeypatch.setattr(store.database, "write", late)
+    assert claimed(store) is None
+    assert sorted(job.assigned.cards for job in store.list([JobState.CLAIMED])) == [("GPU-a",)] * 2 + [("GPU-b",)] * 2
 
 
 def test_a_job_that_no_machine_can_run_is_refused_before_it_is_queued(store, monkeypatch):

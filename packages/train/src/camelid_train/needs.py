@@ -21,7 +21,7 @@ from .config import Recipe
 from .export.config import ExportConfig
 from .export.exporter import exporter_of
 from .export.merge_config import MergeConfig
-from .planning.memory_estimate import estimated_memory, with_allowance
+from .memory_estimate import estimated_memory, with_allowance
 
 _GB = 1_000_000_000
 _BESIDE_A_CARD = 3 * _GB

@@ -17,8 +17,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from camelid_train.distributed.world import world_from_environment
 from camelid_train.loop.memory import trainable_bytes
+from camelid_train.memory_estimate import with_allowance
 from camelid_train.objectives import TrainingRun
-from camelid_train.planning.memory_estimate import with_allowance
 
 from .step_measurement import MAX_FIRST_STEP_SECONDS, StepMeasurement, measure_step
 

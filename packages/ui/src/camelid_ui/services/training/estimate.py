@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from camelid_core.datasets.sources import parse_sources
 from camelid_core.models.devices import describe_device
 from camelid_train.config import Recipe
+from camelid_train.memory_estimate import estimated_memory
 from camelid_train.objectives.steps import steps_of
-from camelid_train.planning.memory_estimate import estimated_memory
 
 from camelid_ui.services.data import DataServices
 from camelid_ui.services.models import ModelService
