@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from camelid_core.errors import JobError
-from camelid_core.jobs.queue_order import FIRST, LAST, move
+from camelid_core.jobs.queue_order import FIRST, LAST, move, priorities_after
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,12 +15,24 @@ def order(store):
     return [job.id for job in sorted(jobs, key=lambda job: (-job.priority, job.id))]
 
 
-@pytest.fixture(scope="module")
-def full(tmp_path_factory):
-    """A table with six waiting jobs, one that runs and one that has ended."""
-    from camelid_core.jobs.store import JobStore
+@given(
+    st.lists(st.integers(-2, 2), min_size=1, max_size=6),
+    st.lists(st.tuples(st.integers(0, 5), st.sampled_from([FIRST, -2, -1, 0, 1, 2, LAST])), min_size=1, max_size=4),
+)
+def test_a_moved_job_is_where_it_was_asked_to_be(priorities, moves):
+    jobs = dict(enumerate(priorities, 1))
+    for index, places in moves:
+        waiting = sorted(jobs.items(), key=lambda job: (-job[1], job[0]))
+        expected = [number for number, _ in waiting]
+        number = expected.pop(index % len(jobs))
+        expected.insert(int(min(max(index % len(jobs) + places, 0), len(expected))), number)
+        jobs |= priorities_after(waiting, index % len(jobs), places)
+        assert sorted(jobs, key=lambda number: (-jobs[number], number)) == expected
 
-    store = JobStore(tmp_path_factory.mktemp("queue") / "jobs.sqlite3")
+
+@pytest.fixture
+def full(store):
+    """Six waiting jobs, one that runs and one that has ended."""
     for _ in range(8):
         store.submit("tick", {})
     store.start(store.claim("w", 30, only=3))
@@ -28,19 +40,11 @@ def full(tmp_path_factory):
     return store
 
 
-@given(
-    st.lists(st.integers(-2, 2), min_size=6, max_size=6),
-    st.lists(st.tuples(st.integers(0, 5), st.sampled_from([FIRST, -2, -1, 0, 1, 2, LAST])), min_size=1, max_size=4),
-)
-def test_a_moved_job_is_where_it_was_asked_to_be(full, priorities, moves):
-    for number, priority in zip((1, 2, 4, 6, 7, 8), priorities, strict=True):
-        full.prioritise(number, priority)
-    for index, places in moves:
-        expected = order(full)
-        number = expected.pop(index)
-        expected.insert(int(min(max(index + places, 0), 5)), number)
-        move(full, number, places)
-        assert order(full) == expected
+def test_only_jobs_that_wait_are_moved(full):
+    move(full, 8, -2)
+    assert order(full) == [1, 2, 4, 8, 6, 7]
+    move(full, 1, LAST)
+    assert order(full) == [2, 4, 8, 6, 7, 1]
     assert (full.get(3).priority, full.get(5).priority) == (0, 0)
 
 

@@ -13,7 +13,7 @@ from camelid_ui.i18n import Translator
 from camelid_ui.services.jobs import WAITING
 from camelid_ui.testing import open_services
 from camelid_ui.views.job import JobDetails, details
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -137,7 +137,8 @@ def test_a_run_on_several_nodes_names_them_and_is_asked_as_one(services):
     assert services.jobs.all() == [leader]
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), max_size=6))
+@settings(max_examples=25)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), max_size=3))
 def test_a_log_read_as_it_grows_is_the_log(log_of_a_job, pieces):
     """However it is cut off, in the middle of a character too."""
     services, job, path = log_of_a_job

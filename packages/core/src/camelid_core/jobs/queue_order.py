@@ -36,14 +36,20 @@ def move(store: JobStore, job_id: int, places: float) -> Job:
         at = next((index for index, (number, _) in enumerate(waiting) if number == job_id), None)
         if at is None:
             raise JobError(f"Job {job_id} is {job.state}; only a job that waits can be moved.")
-        to = int(min(max(at + places, 0), len(waiting) - 1))
-        number, priority = waiting.pop(at)
-        if to > at:  # rather than to raise all that are before it now
-            above, highest = waiting[to - 1]
-            priority = min(priority, highest - (number < above))
-        waiting.insert(to, (number, priority))
-        _write(db, {job_id: priority, **dict(_lowest_priorities(waiting))})
+        _write(db, priorities_after(waiting, at, places))
     return store.get(job_id)
+
+
+def priorities_after(waiting: Sequence[_Waiting], at: int, places: float) -> dict[int, int]:
+    """The priorities of the moved job, and of those whose priority has to change with it; `waiting` is in order."""
+    order = list(waiting)
+    number, priority = order.pop(at)
+    to = int(min(max(at + places, 0), len(order)))
+    if to > at:  # rather than to raise all that are before it now
+        above, highest = order[to - 1]
+        priority = min(priority, highest - (number < above))
+    order.insert(to, (number, priority))
+    return {number: priority, **dict(_lowest_priorities(order))}
 
 
 def _lowest_priorities(order: Sequence[_Waiting]) -> Iterator[_Waiting]:
