@@ -15,6 +15,8 @@ ROOT = Path(__file__).parent.parent
 KEYS = {
     "base_loss",
     "tuned_loss",
+    "base_loss_estimate",
+    "tuned_loss_estimate",
     "base_accuracy",
     "tuned_accuracy",
     "accuracy_difference",

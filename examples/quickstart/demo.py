@@ -71,6 +71,8 @@ def main() -> None:
     report = {
         "base_loss": trained.summary["base_eval_loss"],
         "tuned_loss": trained.summary["eval_loss"],
+        "base_loss_estimate": trained.summary["base_eval_loss_estimate"],
+        "tuned_loss_estimate": trained.summary["eval_loss_estimate"],
         "base_accuracy": scored.summary["base_accuracy"],
         "tuned_accuracy": scored.summary["accuracy"],
         "accuracy_difference": scored.summary["difference"],
@@ -110,11 +112,11 @@ def say(text: str) -> None:
 def table(report: dict[str, Any]) -> None:
     rows = [
         ("", "base", "tuned"),
-        ("held-out loss", f"{report['base_loss']:.3f}", f"{report['tuned_loss']:.3f}"),
-        ("exact answers", number_text(report["base_accuracy"]), number_text(report["tuned_accuracy"])),
+        ("held-out loss", *(number_text(report[f"{side}_loss_estimate"]) for side in ("base", "tuned"))),
+        ("exact answers", *(number_text(report[f"{side}_accuracy"]) for side in ("base", "tuned"))),
     ]
     for name, base, tuned in rows:
-        print(f"{name:16}{base:>24}{tuned:>24}")
+        print(f"{name:16}{base:>44}{tuned:>44}")
     print(f"{'difference':16}{number_text(report['accuracy_difference'])}")
     print(
         f"\n{report['trained_tokens']:,} trained tokens in {report['train_seconds']:.0f} s "

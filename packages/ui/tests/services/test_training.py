@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from camelid_core.errors import JobError
@@ -10,8 +11,9 @@ from camelid_core.events import EventLog
 from camelid_core.jobs import JobState
 from camelid_core.jobs.run_directories import EVENTS, attempt_directory
 from camelid_train.config import Recipe
+from camelid_train.monitoring.heldout_rows import FILE
 from camelid_ui.field_values import InvalidFields, flat, values_of
-from camelid_ui.services.training.run_comparison import differences, job_ids_in
+from camelid_ui.services.training.run_comparison import differences, job_ids_in, loss_differences
 
 
 def recipe(*overrides):
@@ -232,3 +234,16 @@ def test_the_selection_is_shown_in_short(services):
     gone = recipe("model.name=gone", "data.sources=['gone']")
     assert training.model_choice(gone).parameters == 0
     assert training.data_choices(gone, services.data)[0].entry is None
+
+
+def test_runs_are_compared_on_the_held_out_rows_that_both_have(tmp_path):
+    runs = []
+    for name, more in (("one", 0.0), ("two", 5.0), ("bare", None)):
+        (tmp_path / name).mkdir()
+        if more is not None:
+            lines = [{"row": str(n), "loss": 7.0 * n + more + n % 2, "tokens": 10} for n in range(12)]
+            (tmp_path / name / FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        runs.append(SimpleNamespace(job=SimpleNamespace(published=str(tmp_path / name))))
+    first, second, bare = loss_differences(runs)
+    assert (first, bare) == (None, None)
+    assert (round(second.mean, 6), second.clusters, second.n) == (0.5, 12, 120)
