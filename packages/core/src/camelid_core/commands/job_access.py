@@ -16,7 +16,7 @@ import typer
 from camelid_core.errors import JobError
 from camelid_core.jobs.foreground import open_store
 from camelid_core.jobs.job import Job
-from camelid_core.jobs.presence import live_workers
+from camelid_core.jobs.presence import anyone_works
 from camelid_core.jobs.start_conditions import waits_for
 from camelid_core.jobs.store import JobStore
 
@@ -64,5 +64,5 @@ def print_job(store: JobStore, job: Job, sentence: str, as_json: bool) -> None:
 def print_queued(store: JobStore, job_id: int, as_json: bool = False) -> None:
     job = store.get(job_id)
     waits = waits_for(store, job)
-    hint = "" if live_workers(store) else f" {NO_WORKER}"
+    hint = "" if anyone_works(store) else f" {NO_WORKER}"
     print_job(store, job, f"Job {job.id} is {job.state}{f', {waits}' if waits else ''}.{hint}", as_json)

@@ -14,7 +14,7 @@ import typer
 
 from camelid_core.jobs.advice import advice
 from camelid_core.jobs.job import ACTIVE, ENDED, Job, JobState
-from camelid_core.jobs.presence import live_workers
+from camelid_core.jobs.presence import anyone_works
 from camelid_core.jobs.start_conditions import reasons_to_wait
 from camelid_core.jobs.store import JobStore
 from camelid_core.notifications.desktop import check_desktop, notify_desktop
@@ -71,7 +71,7 @@ def _ended(store: JobStore, job_ids: Sequence[int], deadline: float) -> list[Job
         left = deadline - time.monotonic()
         if not going or left <= 0:
             return jobs
-        if hint and not any(job.state in ACTIVE for job in going) and not live_workers(store):
+        if hint and not any(job.state in ACTIVE for job in going) and not anyone_works(store):
             typer.echo(hint, err=True)
             hint = ""
         wait_a_moment(store, left)

@@ -29,6 +29,11 @@ def live_workers(store: JobStore) -> list[str]:
         return [row["name"] for row in db.execute(query, (store.clock.boot(), store.clock.now()))]
 
 
+def anyone_works(store: JobStore) -> bool:
+    """Whether a worker of this machine or of a joined one was seen within the last 15 s."""
+    return bool(live_workers(store) or live_machines(store))
+
+
 def live_machines(store: JobStore) -> list[Resources]:
     """What the machines have whose workers were seen within the last 15 s, joined ones included."""
     query = "SELECT DISTINCT resources FROM worker WHERE boot = ? AND until > ? AND resources <> 'null'"
