@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from camelid_core.errors import ModelError
+from camelid_core.errors import ModelError, UnknownName
 from camelid_serve.engine import Continuation, ScoresContinuations, TokenLogprob
 from camelid_serve.engines import continuation_scores
 from camelid_serve.engines.transformers import TransformersEngine
@@ -44,9 +44,9 @@ def expected(model: Any, each: Continuation) -> tuple[list[float], list[int]]:
     return rows.gather(-1, torch.tensor(each.ids)[:, None])[:, 0].tolist(), rows.argmax(-1).tolist()
 
 
-def scored(engine: Any, asked: Sequence[Continuation]) -> list[list[TokenLogprob]]:
+def scored(engine: Any, asked: Sequence[Continuation], adapter: str | None = None) -> list[list[TokenLogprob]]:
     found: dict[int, list[TokenLogprob]] = {}
-    engine.score_continuations(asked, None, lambda index, logprobs: found.__setitem__(index, logprobs))
+    engine.score_continuations(asked, adapter, lambda index, logprobs: found.__setitem__(index, logprobs))
     assert sorted(found) == list(range(len(asked)))
     return [found[index] for index in range(len(asked))]
 
@@ -103,6 +103,17 @@ def test_what_prompts_share_is_computed_once(monkeypatch: pytest.MonkeyPatch) ->
     finally:
         engine.close()
     assert sum(fed) == len(shared) + 10 + 50  # row by row it would be 50 times 92
+
+
+def test_an_adapter_changes_them(tuned: LoadedModel) -> None:
+    asked = [Continuation([5, 6, 7, 8], [9, 10]), Continuation([5, 6, 7, 8], [11])]
+    with_adapter = scored(tuned.engine, asked, tuned.adapter)
+    assert with_adapter != scored(tuned.engine, asked)
+    for each, found in zip(asked, with_adapter, strict=True):
+        alone = tuned.engine.prompt_logprobs([*each.prompt, *each.ids], tuned.adapter, 1)  # type: ignore[attr-defined]
+        assert [one.logprob for one in found] == pytest.approx([one.logprob for one in alone[3:-1]], abs=2e-4)
+    with pytest.raises(UnknownName):
+        scored(tuned.engine, asked, "nobody")
 
 
 def test_empty_prompts_and_continuations_are_refused(tiny: LoadedModel) -> None:

@@ -194,7 +194,7 @@ def test_a_damaged_file_of_items_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_an_engine_without_log_probabilities_says_so(base: Path, data: str, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("camelid_serve.evaluations.item_answers.ScoresContinuations", int)
-    monkeypatch.setattr("camelid_serve.evaluations.item_answers.ComputesPromptLogprobs", int)
+    monkeypatch.setattr("camelid_serve.continuations.ScoresContinuations", int)
+    monkeypatch.setattr("camelid_serve.continuations.ComputesPromptLogprobs", int)
     with pytest.raises(ModelError, match="tells no log-probabilities"):
         score_task.run(config(data, base, ask=("choice-likelihood",)), Attempt(tmp_path / "job"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from camelid_core.errors import UsageError
+from camelid_core.errors import ModelError
 
 from .engine import ComputesPromptLogprobs, Continuation, Engine, ScoresContinuations, TakeLogprobs
 
@@ -18,14 +18,14 @@ def score_continuations(
     """Give `take` the log-probabilities of each continuation's tokens, in any order, each with the likeliest token.
 
     Raises:
-        UsageError: an engine that tells no log-probabilities of given tokens.
-        ModelError: an empty prompt or continuation, or one too long.
+        ModelError: an engine that tells no log-probabilities of given tokens, an empty prompt or continuation, or one
+            too long.
     """
     if isinstance(engine, ScoresContinuations):
         engine.score_continuations(continuations, adapter, take)
         return
     if not isinstance(engine, ComputesPromptLogprobs):
-        raise UsageError(
+        raise ModelError(
             "this engine tells no log-probabilities of given texts, which choices are scored by. "
             "Take engine=transformers, or llamacpp for a GGUF file."
         )

@@ -1,51 +1,17 @@
-"""Log-probabilities of continuations are those of reading each by itself, however they are batched."""
+"""Choices of items: what all begin with is read once, the likeliest is chosen on every engine that can tell."""
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
-from camelid_core.errors import ModelError, UnknownName
+from camelid_core.errors import ModelError
 from camelid_core.records import Message
-from camelid_serve.engine import Continuations, Sampling, ScoresContinuations
+from camelid_serve.engine import Sampling
 from camelid_serve.evaluations.builtin.multiple_choice import EVALUATIONS, score_likelihood
 from camelid_serve.evaluations.evaluation import Answer, Item
 from camelid_serve.evaluations.item_answers import _encoded, fitting, item_answers
 from camelid_serve.loaded_models import LoadedModel
-
-
-def alone(loaded: LoadedModel, item: Continuations) -> list[float]:
-    start = len(item.ids) - 1
-    scored = [loaded.engine.prompt_logprobs([*item.ids, *o], loaded.adapter, 0)[start:] for o in item.options]  # type: ignore[attr-defined]
-    return [sum(t.logprob for t in row[: len(o)]) for row, o in zip(scored, item.options, strict=True)]
-
-
-@pytest.mark.parametrize("longest", [1, 5])
-@pytest.mark.parametrize("which", ["tiny", "tuned"])
-def test_they_are_those_of_each_by_itself(which: str, longest: int, request: pytest.FixtureRequest) -> None:
-    loaded: LoadedModel = request.getfixturevalue(which)
-    draw = random.Random(longest)
-    items = [
-        Continuations(
-            [draw.randrange(5, 300) for _ in range(draw.randrange(1, 60))],
-            [[draw.randrange(5, 300) for _ in range(draw.randrange(1, longest + 1))] for _ in range(4)],
-        )
-        for _ in range(9)
-    ]
-    assert isinstance(loaded.engine, ScoresContinuations)
-    found = loaded.engine.continuation_logprobs(items, loaded.adapter)
-    for each, logprobs in zip(items, found, strict=True):
-        assert logprobs == pytest.approx(alone(loaded, each), abs=2e-3)
-
-
-def test_an_adapter_changes_them(tuned: LoadedModel) -> None:
-    item = Continuations([5, 6, 7, 8], [[9], [10], [11]])
-    engine = tuned.engine
-    assert isinstance(engine, ScoresContinuations)
-    assert engine.continuation_logprobs([item], tuned.adapter) != engine.continuation_logprobs([item], None)
-    with pytest.raises(UnknownName):
-        engine.continuation_logprobs([item], "nobody")
 
 
 def choice(question: str, *answers: str, **more: object) -> Item:
@@ -55,10 +21,11 @@ def choice(question: str, *answers: str, **more: object) -> Item:
 
 def test_what_all_choices_begin_with_is_read_once_and_each_keeps_a_token(tiny: LoadedModel) -> None:
     asked = _encoded(tiny, choice("Which?", "The answer is (A)", "The answer is (B)"))
-    assert len(asked.ids) > 4
-    assert all(len(option) >= 1 for option in asked.options)
-    one, longer = _encoded(tiny, choice("How many?", "some", "some of them and then all")).options
-    assert len(longer) > len(one) >= 1
+    assert len({tuple(option.prompt) for option in asked}) == 1
+    assert len(asked[0].prompt) > 4
+    assert all(len(option.ids) >= 1 for option in asked)
+    one, longer = _encoded(tiny, choice("How many?", "some", "some of them and then all"))
+    assert len(longer.ids) > len(one.ids) >= 1
 
 
 def test_the_likeliest_choice_is_chosen_in_both_ways_of_an_engine(tiny: LoadedModel) -> None:
