@@ -77,6 +77,7 @@ def serve(
 ) -> None:
     """Open the door: machines that were added may lease jobs until this ends."""
     _require_packages()
+    from camelid_core.notifications.delivery import Notifier
     from camelid_core.plugins import load_host
     from camelid_core.server_address import address_file, is_loopback, listening_socket, url_host
 
@@ -103,7 +104,7 @@ def serve(
         typer.echo(
             "`camelid machines add NAME` prints the line for one. Ctrl-C closes the door; jobs go on for a lease."
         )
-        with address_file(home() / ADDRESS, {"url": url, "port": number, "scheme": scheme}):
+        with address_file(home() / ADDRESS, {"url": url, "port": number, "scheme": scheme}), Notifier(store):
             server.run(sockets=[listener])
 
 
