@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from camelid_core.jobs import detached_order
 from camelid_core.jobs.attempt_result import AttemptResult, ExitCode, Outcome
-from camelid_core.jobs.detached_handle import ClusterUnreachable, DetachedHandle, end_detached, may_run
+from camelid_core.jobs.detached_handle import ClusterUnreachable, DetachedHandle, can_attach, end_detached, may_run
 from camelid_core.jobs.detached_order import BeatenLease, Beats, DetachedOrder, last_request
 from camelid_core.jobs.job import ACTIVE, Job
 from camelid_core.jobs.process_identity import ProcessIdentity
@@ -129,6 +129,19 @@ def test_the_result_of_a_lost_one_stays(directory, monkeypatch):
     assert handle.poll() == ExitCode.FENCED
     assert AttemptResult.read(directory).summary == {"ticks": 1}
     assert not may_run(directory)
+
+
+def test_a_worker_goes_on_with_what_runs_and_was_asked_for_nothing(directory):
+    silent = Cluster(ClusterUnreachable("no answer"))
+    assert can_attach(Cluster(None), directory)
+    assert not can_attach(Cluster(1), directory)
+    with pytest.raises(ClusterUnreachable):
+        can_attach(silent, directory)
+    AttemptResult(Outcome.FENCED).write(directory)
+    assert can_attach(Cluster(None), directory), "the cluster has found it again"
+    assert not can_attach(silent, directory), "lost, and still nobody answers: the job does not wait for ever"
+    Beats(directory).request("save")
+    assert not can_attach(Cluster(None), directory), "it is leaving"
 
 
 def test_ending_it_asks_it_to_leave_and_the_cluster_to_kill_it(directory):

@@ -17,8 +17,13 @@ from camelid_core.errors import UsageError
 from camelid_core.file_permissions import open_private
 from camelid_core.integrity import write_durably
 from camelid_core.jobs.attempt_result import AttemptResult, ExitCode
+<<<<<<< HEAD
 from camelid_core.jobs.detached_handle import DetachedHandle, end_detached, may_run
 from camelid_core.jobs.detached_order import DetachedOrder, detached_mark, last_request
+=======
+from camelid_core.jobs.detached_handle import DetachedHandle, can_attach, end_detached, may_run
+from camelid_core.jobs.detached_order import DetachedOrder, new_mark
+>>>>>>> clusters
 from camelid_core.jobs.job import Job
 from camelid_core.jobs.pieces import Piece, Tick
 from camelid_core.jobs.process_identity import ProcessIdentity
@@ -71,16 +76,10 @@ class RayExecutor:
         """Raises ClusterUnreachable: whether it runs is not known."""
         try:
             found = _submitted(directory)
-        except UsageError:
-            return None
-        if found is None or last_request(directory) or not may_run(directory):
-            return None
-        try:
-            running = found.exit_code() is None
+            if found is None or not can_attach(found, directory):
+                return None
         except UsageError:
             return None  # of a cluster that is not ours any more; it will leave by itself
-        if not running:
-            return None
         handle = DetachedHandle(found, directory, SETTINGS.load().silence_seconds)
         handle.beat()
         return handle

@@ -14,7 +14,7 @@ from camelid_core.errors import CamelidError, JobError
 
 from .attempt_result import AttemptResult, ExitCode, Outcome
 from .detached import SIGNAL_BASE
-from .detached_order import Beats
+from .detached_order import Beats, last_request
 from .process_identity import ProcessIdentity
 
 _ASK_SECONDS = 1.0
@@ -101,6 +101,23 @@ def may_run(directory: Path) -> bool:
     """Whether the attempt may run still: it has left no result, or its cluster had lost it and may have found it."""
     result = AttemptResult.read(directory)
     return result is None or result.how == Outcome.FENCED
+
+
+def can_attach(job: ClusterJob, directory: Path) -> bool:
+    """Whether a worker can go on with the attempt: it runs, and was not asked for anything. One on a cluster that had
+    lost it and is still silent is given up: should it run, it leaves by itself, and its result counts no more.
+
+    Raises:
+        ClusterUnreachable: whether it runs is not known.
+    """
+    if last_request(directory) or not may_run(directory):
+        return False
+    try:
+        return job.exit_code() is None
+    except ClusterUnreachable:
+        if AttemptResult.read(directory) is None:
+            raise
+        return False
 
 
 def end_detached(job: ClusterJob, directory: Path, runs: bool = True) -> None:
