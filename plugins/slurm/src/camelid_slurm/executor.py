@@ -20,13 +20,8 @@ from camelid_core.errors import JobError, UsageError
 from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, open_private
 from camelid_core.integrity import write_durably
 from camelid_core.jobs.attempt_result import ExitCode
-<<<<<<< HEAD
-from camelid_core.jobs.detached_handle import ClusterUnreachable, DetachedHandle, end_detached, may_run
-from camelid_core.jobs.detached_order import DetachedOrder, detached_mark, last_request
-=======
 from camelid_core.jobs.detached_handle import ClusterUnreachable, DetachedHandle, can_attach, end_detached, may_run
-from camelid_core.jobs.detached_order import DetachedOrder, new_mark
->>>>>>> clusters
+from camelid_core.jobs.detached_order import DetachedOrder, detached_mark
 from camelid_core.jobs.job import Job
 from camelid_core.jobs.process_identity import ProcessIdentity, process_start_time
 from camelid_core.jobs.run_directories import LOG
