@@ -38,6 +38,7 @@ def directory_of(store: JobStore, job: Job, epoch: int = 1) -> Path:
     return attempt_directory(store.path.parent, job.id, epoch)
 
 
+@pytest.mark.exhaustive
 def test_it_keeps_the_contract_of_executors(store):
     assert_executor_contract(RayExecutor(), store)
 

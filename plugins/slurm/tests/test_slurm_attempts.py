@@ -20,6 +20,7 @@ from camelid_slurm.executor import SlurmExecutor
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
+@pytest.mark.parametrize("store", [pytest.param("local", marks=pytest.mark.exhaustive), "slurm"], indirect=True)
 def test_it_keeps_the_contract_of_executors(store):
     assert_executor_contract(SlurmExecutor(), store)
 
