@@ -6,7 +6,6 @@ clustered by text.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
@@ -43,24 +42,24 @@ def in_transformers(model: Any, text: Any) -> Any:
 
 def compared(texts: Sequence[Any], expected: Sequence[Any], found: Sequence[Any]) -> dict[str, Any]:
     """KL divergence per token, equal top tokens, perplexity of the model and its ratio to the source's."""
-    from camelid_serve.evaluations.proof.clustered_estimates import clustered_mean
+    from camelid_core.statistics.scores import estimate_of_sums
 
     counts, pairs = [len(each) for each in expected], list(zip(expected, found, strict=True))
 
     def mean(of: Callable[[Any, Any], Any]) -> Any:
-        return clustered_mean([float(of(ours, theirs).sum()) for ours, theirs in pairs], counts)
+        return estimate_of_sums([float(of(ours, theirs).sum()) for ours, theirs in pairs], counts)
 
     losses = [[-_own(text, each).sum() for each in pair] for text, pair in zip(texts, pairs, strict=True)]
-    own = clustered_mean([float(theirs) for _, theirs in losses], counts)
-    ratio = clustered_mean([float(theirs - ours) for ours, theirs in losses], counts)
+    own = estimate_of_sums([float(theirs) for _, theirs in losses], counts)
+    ratio = estimate_of_sums([float(theirs - ours) for ours, theirs in losses], counts)
     return {
         "texts": len(counts),
         "tokens": sum(counts),
         "kl": mean(_divergence).as_json(),
         "kl_max": max(float(_divergence(ours, theirs).max()) for ours, theirs in pairs),
         "top_equal": mean(lambda ours, theirs: ours.argmax(-1) == theirs.argmax(-1)).as_json(),
-        "perplexity": _exponent(own),
-        "perplexity_ratio": _exponent(ratio),
+        "perplexity": own.exponential().as_json(),
+        "perplexity_ratio": ratio.exponential().as_json(),
     }
 
 
@@ -74,7 +73,3 @@ def _own(text: Any, scores: Any) -> Any:
 
     tokens = torch.tensor([text.ids[at] for at in text.counted])
     return scores.gather(1, tokens[:, None])
-
-
-def _exponent(estimate: Any) -> dict[str, float]:
-    return {name: math.exp(getattr(estimate, name)) for name in ("mean", "low", "high")}

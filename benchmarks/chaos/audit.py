@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -16,14 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from camelid_core.jobs.clock import Clock
 from camelid_core.jobs.job import TRANSITIONS, Job, JobState
 from camelid_core.jobs.process_identity import ATTEMPT_VARIABLE
 from camelid_core.jobs.store import JobStore
 from parts import notes
 
 _NOW = "(julianday('now') - 2440587.5) * 86400.0"
-_READY = """NOT EXISTS (SELECT 1 FROM json_each(other.depends_on) AS needed
-  LEFT JOIN job AS third ON third.id = needed.value WHERE third.state IS NOT 'succeeded')"""
+_READY = f"""NOT EXISTS (SELECT 1 FROM json_each(other.depends_on) AS needed
+  LEFT JOIN job AS third ON third.id = needed.value WHERE third.state IS NOT 'succeeded')
+  AND other.earliest <= {_NOW} AND other.not_before < {_NOW} - BOOTED"""
+"""A failed attempt's job waits a while in the queue before its next one. BOOTED is the time at which the clock of
+`not_before` stood at zero."""
 _AHEAD = "(other.priority > NEW.priority OR (other.priority = NEW.priority AND other.id < NEW.id))"
 _OVERTAKEN = f"""(other.priority = NEW.priority AND other.id < NEW.id
   AND (SELECT max(at) FROM audit WHERE job = other.id) < {_NOW} - 5.0)"""
@@ -46,10 +51,15 @@ END;
 """
 
 
+_CLOCKS_APART = 0.5
+"""Seconds that the two clocks may differ by."""
+
+
 def install(database: Path) -> None:
     """Every change of a state is written down by the transaction that makes it."""
+    booted = time.time() - Clock().now() + _CLOCKS_APART
     with closing(sqlite3.connect(database, isolation_level=None)) as db:
-        db.executescript(f"BEGIN IMMEDIATE; {_TRIGGERS} COMMIT;")
+        db.executescript(f"BEGIN IMMEDIATE; {_TRIGGERS.replace('BOOTED', str(booted))} COMMIT;")
 
 
 def moves(database: Path, after: int = 0) -> list[dict[str, Any]]:

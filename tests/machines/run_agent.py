@@ -12,7 +12,7 @@ from camelid_core.jobs.stop_signals import StopSignal, stop_on_signals
 from camelid_core.machines.agent import Agent
 from camelid_core.machines.join_address import JoinAddress
 from camelid_core.machines.remote_store import RemoteStore
-from camelid_core.machines.this_machine import describe_this_machine
+from camelid_core.machines.own_description import describe_this_machine
 from ticking import TICK
 
 home = Path(sys.argv[2])

@@ -24,7 +24,7 @@ _FORMATS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parqu
 _MAX_BYTES = 1_000_000
 
 
-class _PlainLoader(yaml.SafeLoader):
+class _SafeLoader(yaml.SafeLoader):
     """YAML of values alone."""
 
 
@@ -35,7 +35,7 @@ def _refuse_code(loader: Any, suffix: str, node: Any) -> Any:
     )
 
 
-_PlainLoader.add_multi_constructor("!", _refuse_code)
+_SafeLoader.add_multi_constructor("!", _refuse_code)
 
 
 def task_config(reference: str, shots: int | None, data: str) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _of_file(path: Path) -> dict[str, Any]:
             text = file.read(_MAX_BYTES + 1)
         if len(text) > _MAX_BYTES:
             raise DataError(f"{str(path)!r} is larger than {_MAX_BYTES:,} bytes, which no task file is.")
-        config = yaml.load(text, _PlainLoader)  # noqa: S506 - it derives from SafeLoader
+        config = yaml.load(text, Loader=_SafeLoader)  # noqa: S506 - it derives from SafeLoader
     except CamelidError:
         raise
     except (OSError, yaml.YAMLError, RecursionError, ValueError) as error:

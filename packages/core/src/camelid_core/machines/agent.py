@@ -38,7 +38,7 @@ from .join_address import JoinAddress, ServerUnreachable
 from .protocol import FileContent, job_from
 from .relocation import relocate
 from .remote_store import RemoteStore, persistently
-from .this_machine import describe_this_machine
+from .own_description import describe_this_machine
 
 _IDLE_SECONDS = 1.0
 _AWAY_SECONDS = 5.0
