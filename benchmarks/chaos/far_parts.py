@@ -40,8 +40,8 @@ def door(home: Path, outside: Path, port: int) -> None:
 def agent(url: str, home: Path, token: str) -> None:
     from camelid_core.machines.agent import Agent
     from camelid_core.machines.join_address import JoinAddress, ServerUnreachable
-    from camelid_core.machines.remote_store import RemoteStore
     from camelid_core.machines.own_description import describe_this_machine
+    from camelid_core.machines.remote_store import RemoteStore
 
     host: Any = SimpleNamespace(tasks={"stub": STUB})
     with stop_on_signals(StopSignal()) as stop:

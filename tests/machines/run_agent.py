@@ -11,8 +11,8 @@ from camelid_core.jobs.executors import LocalExecutor
 from camelid_core.jobs.stop_signals import StopSignal, stop_on_signals
 from camelid_core.machines.agent import Agent
 from camelid_core.machines.join_address import JoinAddress
-from camelid_core.machines.remote_store import RemoteStore
 from camelid_core.machines.own_description import describe_this_machine
+from camelid_core.machines.remote_store import RemoteStore
 from ticking import TICK
 
 home = Path(sys.argv[2])

@@ -35,10 +35,10 @@ from .content_store import ContentStore
 from .file_hashes import FileHashes
 from .job_home import JOINED, JobHome, sweep
 from .join_address import JoinAddress, ServerUnreachable
+from .own_description import describe_this_machine
 from .protocol import FileContent, job_from
 from .relocation import relocate
 from .remote_store import RemoteStore, persistently
-from .own_description import describe_this_machine
 
 _IDLE_SECONDS = 1.0
 _AWAY_SECONDS = 5.0
