@@ -182,8 +182,8 @@ _NOT_ON_THE_MAP = {"camelid_hookspecs", "camelid_compat_commands"}
 """How plugins extend plugins, and other tools' command lines: docs/plugins.md has them."""
 
 _FOR_OTHERS = {"camelid_tabs", "camelid_trainer_callbacks", "camelid_evaluation_sources"}
-"""Sources of evaluations: `plugins/lm-eval` has two. Tabs: ours are the frame itself. Callbacks: ours are the loop itself;
-the example plugin has one."""
+"""Sources of evaluations: `plugins/lm-eval` has two. Tabs: ours are the frame itself. Callbacks: ours are the loop
+itself; the example plugin has one."""
 
 
 def test_every_hook_is_documented_and_used():

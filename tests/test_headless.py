@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from camelid_core.testing import tiny_model
 
 pytestmark = [pytest.mark.install, pytest.mark.timeout(3600)]
 ROOT = Path(__file__).parent.parent
@@ -31,15 +32,24 @@ def run(command: list[str], home: Path) -> str:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
 
 
-def test_it_trains_the_quickstart_recipe(environment, tmp_path):
-    camelid = str(environment / "camelid")
-    run([camelid, "models", "pull", "smollm2-135m"], tmp_path)
+def trained(environment: Path, home: Path, *changes: str) -> None:
+    """The quickstart recipe for two steps."""
     few = ["data.rows=16", "data.eval_rows=4", "eval.samples=0", "train.max_steps=2"]
-    command = [camelid, "train", "examples/quickstart/recipe.toml", *few, "--json"]
-    result = json.loads(run(command, tmp_path).splitlines()[-1])
+    command = [str(environment / "camelid"), "train", "examples/quickstart/recipe.toml", *few, *changes, "--json"]
+    result = json.loads(run(command, home).splitlines()[-1])
     assert result["steps"] == 2
     assert (Path(result["artefact"]) / "adapter_model.safetensors").is_file()
-    assert run([camelid, "plugins", "doctor"], tmp_path).startswith("All 2 plugins are sound")
+
+
+def test_it_trains_and_is_sound(environment, tmp_path):
+    trained(environment, tmp_path / "home", f"model.name={tiny_model(tmp_path / 'tiny')}")
+    assert run([str(environment / "camelid"), "plugins", "doctor"], tmp_path).startswith("All 2 plugins are sound")
+
+
+@pytest.mark.exhaustive
+def test_it_trains_the_quickstart_recipe(environment, tmp_path):
+    run([str(environment / "camelid"), "models", "pull", "smollm2-135m"], tmp_path)
+    trained(environment, tmp_path)
 
 
 def test_it_brings_no_web_server(environment):
