@@ -38,6 +38,8 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=2)
     parser.add_argument("--scratch", type=Path, required=True, help="An empty directory for what is written.")
     options = parser.parse_args()
+    options.scratch = options.scratch.absolute()
+    options.scratch.mkdir(parents=True, exist_ok=True)
     request = by_hand_request(options)
     ours, theirs = [], []
     for turn in range(options.times):

@@ -22,8 +22,6 @@ from typing import Any
 
 REPOSITORY = "local/measured-GPTQ"
 CAMELID, TRANSFORMERS, GPTQMODEL = "camelid", "transformers", "gptqmodel"
-NEAR = 1e-3
-"""Largest difference of log-probabilities between two loaders that compute in float32 with other kernels."""
 
 _LOADERS = {
     CAMELID: """
@@ -45,7 +43,7 @@ assert not any(name.startswith("camelid") for name in sys.modules)
 from gptqmodel import BACKEND, GPTQModel
 def load(each):
     plain = {"backend": BACKEND.TORCH} if each["odd"] else {}
-    return GPTQModel.load(each["address"], device="cpu", dtype=torch.float32, **plain).model
+    return GPTQModel.load(each["address"], device="cpu", **plain).model
 """,
 }
 _SCORED = """
@@ -123,15 +121,15 @@ def loaded(options: argparse.Namespace, made: Path, hub: Path, branches: list[st
 
 
 def agreement(scores: Mapping[str, list[Any]]) -> dict[str, Any]:
-    """Whether all addresses of a loader give the same numbers, and the largest difference to the first of Camelid's."""
-    first = scores[CAMELID][0]
-    apart = {loader: float(abs(several[0] - first).max()) for loader, several in scores.items() if loader != CAMELID}
+    """Whether all addresses give Camelid and Transformers the same numbers, bit by bit; and how far GPTQModel is from
+    them, which computes in float16."""
+    first, *others = (each for loader in (CAMELID, TRANSFORMERS) for each in scores[loader])
+    (half,) = scores[GPTQMODEL]
     return {
-        "addresses": sum(map(len, scores.values())),
-        "equal_by_every_address": all((each == several[0]).all() for several in scores.values() for each in several),
-        "apart": apart,
-        "near": all(value < NEAR for value in apart.values()),
-        "same_top": all(bool((several[0].argmax(-1) == first.argmax(-1)).all()) for several in scores.values()),
+        "addresses": 1 + len(others),
+        "equal_by_every_address": all(bool((each == first).all()) for each in others),
+        "gptqmodel_apart": float(abs(half - first).max()),
+        "gptqmodel_top_equal": float((half.argmax(-1) == first.argmax(-1)).mean()),
     }
 
 
