@@ -72,7 +72,9 @@ ENTRY = DatasetEntry(
         job_queue.while_away(EVIL_PART.views, SAY, EVIL),
         job_groups.groups([JobGroup(EVIL, (EVIL_STEP,)), JobGroup(EVIL, (EVIL_STEP, EVIL_STEP))], SAY, EVIL),
         job_groups.groups([JobGroup(EVIL, (replace(EVIL_STEP, needs=(EVIL,)),) * 2)], SAY, EVIL),
-        job.details(JobDetails(EVIL_PART.views[0], [EVIL_JOB], [EVIL_JOB], [{EVIL: EVIL}], [(EVIL, 1)]), SAY),
+        job.details(
+            JobDetails(EVIL_PART.views[0], [EVIL_JOB], [EVIL_JOB], [EVIL_JOB], [{EVIL: EVIL}], [(EVIL, 1)]), SAY
+        ),
         machines.machines([MachineView(EVIL, "online", EVIL, 1, jobs=(EVIL_JOB,))], SAY),
         predict.answers(
             PredictionPage(2, 1, [(1, {"instruction": EVIL, "generate": EVIL}), (2, {EVIL: EVIL, "error": EVIL})]), SAY

@@ -15,7 +15,7 @@ from typing import Any
 from camelid_core.events import read_events
 from camelid_core.file_permissions import make_private_directory
 from camelid_core.jobs.executors import AttachesAttempts, AttemptHandle, Executor
-from camelid_core.jobs.job import Job, JobState
+from camelid_core.jobs.job import ENDED, Job, JobState
 from camelid_core.jobs.run_directories import EVENTS, LOG, attempt_directory
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.worker import Worker
@@ -85,6 +85,8 @@ class _Contract:
         assert killed.error_kind == "killed_by_signal_9", (
             f"{self._name}: a task that signal 9 ended is told as {killed.error_kind!r}: {killed.error!r}"
         )
+        if killed.state not in ENDED:  # it would be tried once more, in place of what is looked at next
+            self._store.request(killed.id, "cancel")
 
     def kills_what_does_not_leave(self) -> None:
         job = self._run("cancel", save_seconds=0.5, upto=_LONG, stubborn=True)
