@@ -102,7 +102,7 @@ def test_predict_maps_scores_and_asks_several_models(base: Path, adapter: Path, 
     done = camelid("predict", str(base), str(source), *options, "--out", str(out), "--json")
     answered = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert [set(row["scores"]) for row in answered] == [{"tiny", "adapter"}] * 2
-    assert json.loads(done.stdout)["models"]["adapter"]["scored"]["exact"] == 2
+    assert json.loads(done.stdout)["models"]["adapter"]["scores"]["exact"]["n"] == 2
 
 
 def test_predict_says_what_is_wrong_before_it_starts(base: Path, home: Path, tmp_path: Path) -> None:
@@ -157,7 +157,8 @@ def test_eval_measures_contexts(base: Path) -> None:
     options = ("--lengths", "64,640", "--rope", "linear:2", "--windows", "2", "--name", "curves")
     lines = camelid("eval", "context", str(base), *options).stdout.splitlines()
     assert lines[0].split() == ["perplexity", "64", "640"]
-    assert [line.split()[:-2] for line in lines[1:3]] == [["tiny"], ["tiny", "linear:2"]]
+    assert lines[1].startswith("tiny ")
+    assert any(line.startswith("tiny linear:2") for line in lines)
     assert lines[-1].endswith("artefacts/curves/plot.svg")
 
 

@@ -46,9 +46,10 @@ def test_eval_alone_means_answers() -> None:
 
 
 def test_tables_have_a_column_for_each_length() -> None:
-    points = [{"length": 64, "perplexity": 12.3456}, {"length": 128, "perplexity": None}]
+    estimate = {"mean": 12.3456, "low": 10.0, "high": 15.0, "n": 8}
+    points = [{"length": 64, "perplexity": 12.3456, "estimate": estimate}, {"length": 128, "perplexity": None}]
     assert evaluate._perplexity_rows({"label": "mine", "points": points}) == [
-        {"perplexity": "mine", "64": "12.35", "128": "–"}
+        {"perplexity": "mine", "64": "12.3 ± 2.7", "128": "–"}
     ]
     cells = [
         {"length": length, "depth": depth, "found": 1, "of": of}
