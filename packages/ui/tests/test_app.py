@@ -29,6 +29,7 @@ def test_a_plugins_tab_comes_after_the_built_in_ones_and_cannot_take_their_names
     given.add(Tab("theirs", "Theirs", built.append), "camelid-theirs")
     given.add(Tab("train", "Mine now", built.append), "camelid-greedy")
     registry = services.host.registry
+    monkeypatch.setattr(services.host, "problems", [*services.host.problems])  # the host is that of the whole process
     monkeypatch.setattr(services.host, "registry", lambda hook: given if hook == "camelid_tabs" else registry(hook))
     assert tabs_of(build_app(services)) == [*BUILT_IN_TABS, "theirs"]
     assert built == [services]

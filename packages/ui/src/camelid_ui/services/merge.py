@@ -50,6 +50,8 @@ class MergeService:
 
     def estimate(self, config: MergeConfig) -> MergeFit:
         """Raises UnknownName, ModelError: no adapter of that name, or its base is not here."""
+        for name in filter(None, (*(each.name for each in config.adapters), config.base_model)):
+            self.models.resolve(name)  # where only listed models may be opened, this refuses any other
         found = merge_estimate(config)
         free = shutil.disk_usage(_existing(artefacts_dir())).free
         return MergeFit(found.size, free, found.memory, found.base)
