@@ -94,6 +94,7 @@ class Cluster:
             "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, NODE: self.marks[-1],
             "RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_metrics_collection": "0",
             "PYTHONPATH": os.pathsep.join(map(str, sources)),
+            "STUB_SECONDS": "0.01",  # slow enough that a machine dies before it is done
             "CAMELID_PLUGINS": "executor-contract==1=camelid_core.plugin_kit.contract_tasks stub-engine==1=stub_engine",
         }  # fmt: skip
 

@@ -64,7 +64,7 @@ def test_slurm_is_asked_for_what_is_set_and_nobody_else_can_read_what_is_pickled
 @pytest.mark.parametrize("store", ["slurm"], indirect=True)
 def test_without_slurm_or_with_several_machines_it_is_said_what_to_type(store, monkeypatch):
     worker = Worker(store, lambda _: SlurmExecutor(), lease_seconds=120)
-    several = worker.run_job(store.submit("count", {"launch": {"nodes": 2}}).id)
+    several = worker.run_job(store.submit("count", {"launch": {"nodes": 2, "executor": "slurm"}}).id)
     assert "--print slurm" in several.error
     monkeypatch.setenv("PATH", "/nowhere")
     none = worker.run_job(store.submit("count", {}).id)
