@@ -63,8 +63,8 @@ class Harness:
         if victim in ("run", "both") and identity is not None:
             identity.kill()
         if victim == "run":
-            self.until(job_id, lambda: self.over(job_id))
-            if self.store.get(job_id).state is not JobState.SUCCEEDED:
+            self.until(job_id, lambda: self.over(job_id) or self.store.get(job_id).epoch > job.epoch)
+            if self.store.get(job_id).state in ENDED - {JobState.SUCCEEDED}:  # its first death was mended by itself
                 self.store.retry(job_id)
 
     def _identity(self, job_id: int) -> ProcessIdentity | None:
