@@ -83,6 +83,8 @@ def test_every_task_says_what_it_needs(home, base, sums):
     predict = needs_of(store, "predict", {"model": model, "input": str(sums)})
     assert (predict.gpus, predict.gpu_memory, predict.without_gpus.cores) == (1, 0, None)
     assert needs_of(store, "predict", {"model": model, "input": str(sums), "engine": "another"}) is None
+    assert needs_of(store, "score", {"models": [model], "tasks": ["exact-answer"]}).gpus == 1
+    assert needs_of(store, "context", {"models": [model]}).gpus == 1
     assert needs_of(store, "measure", {"data": str(sums), "model": model}) == Needs()
     assert needs_of(store, "publish", {"artefacts": [model], "to": "hf"}) == Needs(cores=0)
     assert needs_of(store, "no such task", {}) is None

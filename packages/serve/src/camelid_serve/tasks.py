@@ -26,6 +26,7 @@ TASKS = (
         "Score models on evaluations, with intervals and paired differences.",
         "camelid_serve.evaluations.score_config:ScoreConfig",
         "camelid_serve.evaluations.score_task:run",
+        needs="camelid_serve.needs:generation",
     ),
     Task(
         "context",
