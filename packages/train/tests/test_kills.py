@@ -77,7 +77,7 @@ def test_five_deaths_of_one_run_leave_no_trace_in_its_result(harness, home, atte
     assert (done.state, done.error) == (JobState.SUCCEEDED, "")
     adapter = "adapter_model.safetensors"
     assert (Path(done.published) / adapter).read_bytes() == (undisturbed.output / adapter).read_bytes()
-    kept = [path for each in attempts(home, job.id) for path in (each / "checkpoints").iterdir()]
+    kept = [path for each in attempts(home, job.id) for path in each.glob("checkpoints/*")]
     assert len(kept) == 2, "train.keep counts over all attempts, and what was torn is swept away"
 
 

@@ -15,6 +15,8 @@ from camelid_core.jobs.store import JobStore
 CLAIM_ALL = (
     "import sys; from pathlib import Path; from camelid_core.jobs import JobStore\n"
     "store = JobStore(Path(sys.argv[1]))\n"
+    "print('ready', flush=True)\n"
+    "sys.stdin.readline()  # all begin together, however fast the machine is\n"
     "while store.claim(sys.argv[2], 3600): pass"
 )
 IN_ORDER = (
@@ -36,8 +38,21 @@ def test_four_processes_claim_each_job_once_and_in_exact_order(tmp_path, count):
         with store.database.write() as db:
             for statement in IN_ORDER:
                 db.execute(statement)
-        workers = [subprocess.Popen([sys.executable, "-c", CLAIM_ALL, str(store.path), f"w{n}"]) for n in range(4)]
-        assert [worker.wait(600) for worker in workers] == [0] * 4
+        workers = [
+            subprocess.Popen(
+                [sys.executable, "-c", CLAIM_ALL, str(store.path), f"w{n}"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            )
+            for n in range(4)
+        ]  # fmt: skip
+        for worker in workers:
+            assert worker.stdout.readline() == "ready\n"
+        for worker in workers:
+            worker.stdin.write("go\n")
+            worker.stdin.flush()
+        for worker in workers:
+            worker.communicate(timeout=600)
+        assert [worker.returncode for worker in workers] == [0] * 4
         with store.database.read() as db:
             claimed = [tuple(row) for row in db.execute("SELECT job, worker FROM claimed ORDER BY number")]
         jobs = store.list(limit=count)
