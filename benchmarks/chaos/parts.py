@@ -29,6 +29,8 @@ from camelid_core.jobs.worker import Worker
 LEASE_SECONDS = float(os.environ.get("CHAOS_LEASE", "3"))
 SAVE_SECONDS = 5.0
 BACKOFF = (0.2, 0.4, 0.8)
+JOBS_AT_A_TIME = 3
+"""Of one worker: stub jobs mostly wait for their own processes."""
 BACKLOG = 40
 """Jobs that wait at most: what is submitted can be worked off in seconds when the time is over."""
 FULL = ("long", "hang")
@@ -95,7 +97,11 @@ def work(home: Path, outside: Path) -> None:
     executor = StubExecutor()
     with stop_on_signals(StopSignal()) as stop:
         Worker(
-            WatchedStore(home, outside), lambda job: executor, lease_seconds=LEASE_SECONDS, save_seconds=SAVE_SECONDS
+            WatchedStore(home, outside),
+            lambda job: executor,
+            lease_seconds=LEASE_SECONDS,
+            save_seconds=SAVE_SECONDS,
+            jobs=JOBS_AT_A_TIME,
         ).run_forever(stop)
 
 

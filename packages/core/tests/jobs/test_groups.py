@@ -287,7 +287,7 @@ def test_who_waits_for_others_leaves_at_once_when_asked(store, new_worker, until
 
 @pytest.mark.slow
 def test_two_workers_count_together_and_node_0_publishes(store, home, together):
-    job = store.submit("tick", {"count": 3, **TWO}, "mine")
+    job = store.submit("tick", {"seconds": 0.5, "count": 3, **TWO}, "mine")
     together(2)
     done = store.get(job.id)
     assert (done.state, done.published) == (JobState.SUCCEEDED, str(home / "artefacts" / "mine"))

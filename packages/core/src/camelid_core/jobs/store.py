@@ -228,16 +228,16 @@ class JobStore:
         whatever runs; None if there is none, or it waits for others. Without a `machine` there is always room. Who says
         at which `address` it is reached may get a node of a group; without it `only` runs alone."""
         claimant = Claimant(worker, machine, job_settings(self.path.parent), address or {})
-        now = {**self._now(), "wall": self.clock.wall()}
 
-        def chosen(db: sqlite3.Connection) -> Choice | None:
+        def chosen(db: sqlite3.Connection, now: Mapping[str, Any]) -> Choice | None:
             return next_job(db, now, claimant) if only is None else given_anyway(db, only, claimant)
 
         with self.database.read() as db:  # an idle worker must not lock out the others
-            if (choice := chosen(db)) is None or choice.given is None:
+            if (choice := chosen(db, self._now())) is None or choice.given is None:
                 return None
         with self.database.write() as db:
-            choice = chosen(db)
+            now = self._now()  # after the wait for the lock: what has become due meanwhile has its turn
+            choice = chosen(db, now)
             if choice is None or choice.given is None:
                 return None
             job = _find(db, choice.id)
@@ -254,7 +254,7 @@ class JobStore:
     def due(self, limit: int = 200) -> tuple[Job, ...]:
         """The jobs that could be claimed now, in the order in which they would be."""
         query = f"SELECT * FROM job WHERE {DUE} ORDER BY {ORDER} LIMIT :limit"  # noqa: S608 - constants
-        values = {**self._now(), "wall": self.clock.wall(), "limit": limit}
+        values = {**self._now(), "limit": limit}
         with self.database.read() as db:
             return tuple(from_row(row) for row in db.execute(query, values))
 
@@ -380,7 +380,7 @@ class JobStore:
             return db.execute(f"SELECT 1 FROM job WHERE {_LEASE_EXPIRED}", self._now()).fetchone() is not None  # noqa: S608
 
     def _now(self) -> dict[str, Any]:
-        return {"boot": self.clock.boot(), "now": self.clock.now()}
+        return {"boot": self.clock.boot(), "now": self.clock.now(), "wall": self.clock.wall()}
 
     def _next_number(self, db: sqlite3.Connection) -> int:
         last = db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'job'").fetchone()[0]
