@@ -45,6 +45,8 @@ from .protocol import (
 
 _MAX_ANSWER = 64 << 20
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 3.0
+_VERIFY_SECONDS, _VERIFIED_BYTES_PER_SECOND = 30.0, 20e6
+"""How long a server may take to read a file again: longer, and the answer was lost."""
 _LONG_SECONDS = 600.0
 """For what takes the server long: hashing a model, verifying a result."""
 _DESCRIBE_SECONDS = 10.0
@@ -173,7 +175,8 @@ class RemoteStore:
                 piece = file.read(PIECE_BYTES)
                 try:
                     values = {"offset": offset, "size": content.size}
-                    seconds = _LONG_SECONDS if offset + len(piece) >= content.size else 0.0  # it verifies the whole
+                    last = offset + len(piece) >= content.size  # it verifies the whole; an answer may be lost
+                    seconds = _VERIFY_SECONDS + content.size / _VERIFIED_BYTES_PER_SECOND if last else 0.0
                     self._send("PUT", f"{_path(job)}/pieces/{content.sha256}", piece, values, seconds)
                     offset += len(piece)
                 except PieceRefused as refused:
