@@ -155,7 +155,8 @@ def test_two_workers_run_jobs_side_by_side_on_cards_of_their_own(store, home, st
     submit(store, *[HALF] * 4, replace(HALF, gpu_memory=0), Needs(cores=0), then="held", count=1)
     for _ in range(2):
         start_worker(60.0, "3", json.dumps(BOX.to_json()))
-    until(lambda: all((attempt_directory(home, number, 1) / "cards").exists() for number in (1, 2, 3, 4)))
+    files = [attempt_directory(home, number, 1) / "cards" for number in (1, 2, 3, 4)]
+    until(lambda: all(file.exists() and file.read_text() for file in files))  # written, not only there
     running = store.list([JobState.RUNNING, JobState.CLAIMED])
     assert sorted(job.id for job in running) == [1, 2, 3, 4]
     told = {job.id: (attempt_directory(home, job.id, 1) / "cards").read_text() for job in running}
