@@ -205,6 +205,9 @@ def test_wrong_tasks_are_refused_with_what_to_do(rows: Path, tmp_path: Path) -> 
         found(task_file(tmp_path, "chosen", dataset_path="json", dataset_kwargs={"data_files": "https://a.b/c.json"}))
     with pytest.raises(UsageError, match="number of examples"):
         found(f"{chosen}@five", rows)
+    (tmp_path / "alias.yaml").write_text("task: &t x\ndataset_path: *t\n", encoding="utf-8")
+    with pytest.raises(DataError, match="aliases"):
+        found(tmp_path / "alias.yaml", rows)
     with pytest.raises(UsageError, match="includes another file"):
         found(task_file(tmp_path, "chosen", include="other.yaml"), rows)
     with pytest.raises(DataError, match="split 'test'"):

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import lm_eval.utils
-import yaml
-from camelid_core.errors import CamelidError, DataError, UnknownName, UsageError
+from camelid_core import strict_yaml
+from camelid_core.errors import DataError, UnknownName, UsageError
 from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from lm_eval.tasks import TaskManager
@@ -24,18 +24,8 @@ _FORMATS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parqu
 _MAX_BYTES = 1_000_000
 
 
-class _SafeLoader(yaml.SafeLoader):
-    """YAML of values alone."""
-
-
-def _refuse_code(loader: Any, suffix: str, node: Any) -> Any:
-    raise UsageError(
-        f"the task file holds code ({node.tag}), which is not run. Write its fields as Jinja templates, or make the "
-        "columns that it computes part of the data."
-    )
-
-
-_SafeLoader.add_multi_constructor("!", _refuse_code)
+_CODE = "tag '!"
+"""What YAML says of a value with a tag of its own, such as `!function`."""
 
 
 def task_config(reference: str, shots: int | None, data: str) -> dict[str, Any]:
@@ -81,11 +71,14 @@ def _of_file(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             text = file.read(_MAX_BYTES + 1)
         if len(text) > _MAX_BYTES:
-            raise DataError(f"{str(path)!r} is larger than {_MAX_BYTES:,} bytes, which no task file is.")
-        config = yaml.load(text, Loader=_SafeLoader)  # noqa: S506 - it derives from SafeLoader
-    except CamelidError:
-        raise
-    except (OSError, yaml.YAMLError, RecursionError, ValueError) as error:
+            raise ValueError(f"it is larger than {_MAX_BYTES:,} bytes, which no task file is")
+        config = strict_yaml.loads(text.decode("utf-8"))
+    except (OSError, RecursionError, ValueError) as error:
+        if _CODE in str(error):
+            raise UsageError(
+                f"{str(path)!r} holds code ({str(error).splitlines()[0]}), which is not run. Write its fields as Jinja "
+                "templates, or make the columns that it computes part of the data."
+            ) from None
         raise DataError(f"{str(path)!r} cannot be read as a task: {error}") from None
     if not isinstance(config, dict) or not isinstance(config.get("task"), str):
         raise DataError(f"{str(path)!r} is no task: it needs a field `task` with its name.")

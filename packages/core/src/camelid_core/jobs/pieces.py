@@ -22,6 +22,7 @@ from camelid_core.integrity import write_durably
 from camelid_core.tasks import Interrupted, StopRequest, TaskContext, import_attribute
 
 from .attempt_result import AttemptResult, Outcome
+from .groups import PEER_LOST
 from .run_directories import EVENTS
 
 PIECES = "pieces"
@@ -29,7 +30,6 @@ MAX_TRIES = 5
 """A piece whose machine is lost is run on another one; after so many the job fails."""
 _STOP = "stop"
 _LOOK_SECONDS = 0.5
-_PEER_LOST = "peer_lost"
 _STOPS: tuple[StopRequest, ...] = ("", "finish", "save")
 
 Tick = Callable[[], None]
@@ -103,7 +103,7 @@ def run_in_pieces(
     look()
     failed = [result for result in results.values() if result.how not in (Outcome.SUCCEEDED, Outcome.SAVED)]
     if failed:  # one that only lost the others is not the cause
-        raise PieceFailed(next((result for result in failed if result.kind != _PEER_LOST), failed[0]))
+        raise PieceFailed(next((result for result in failed if result.kind != PEER_LOST), failed[0]))
     if any(result.how == Outcome.SAVED for result in results.values()):
         raise Interrupted
     return {name: result.summary for name, result in results.items()}

@@ -17,6 +17,7 @@ from camelid_core.errors import TrainingError
 from camelid_core.events import read_events
 from camelid_core.integrity import write_durably
 from camelid_core.jobs.pieces import PIECES, Piece, piece_directory, run_in_pieces
+from camelid_core.jobs.rendezvous import ADDRESS_VARIABLE
 from camelid_core.jobs.run_directories import EVENTS
 from camelid_core.json_files import object_in
 from camelid_core.tasks import StopRequest, TaskContext
@@ -24,8 +25,6 @@ from camelid_core.tasks import StopRequest, TaskContext
 if TYPE_CHECKING:
     from camelid_train.config import Recipe
 
-ADDRESS_VARIABLE = "CAMELID_ADDRESS"
-"""Where other machines reach this one; a cluster that knows it says so."""
 _MEETING = "meeting.json"
 _MEET_SECONDS = 900.0
 _POLL_SECONDS = 0.2
